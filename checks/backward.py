@@ -1,0 +1,188 @@
+"""One backward pass over PyTorch's own nodes, which can be watched, broken and cut.
+
+A node of the autograd graph can be called: `node(*upstream)` runs PyTorch's own formula for that
+operation. What is ours is only the walk: from the result back to the inputs, adding up where paths
+meet. That makes it possible to
+
+- *watch* the gradient that arrives at every node,
+- *break* one node: replace what it hands on by what a wrong rule would hand on,
+- *cut* at a named tensor: note what arrives, and go on with the learner's gradient instead.
+
+Calling a node runs no hook and writes no `.grad`, so the learner's tensors stay as they are;
+`torch.autograd.grad` would fire the learner's hooks and add to every `.grad` that was asked for
+with `retain_grad()`. The tests compare the two, bit by bit, for every kind of node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.autograd.graph import get_gradient_edge
+
+Node: TypeAlias = Any  # torch.autograd.graph.Node, whose stub leaves out what is used here
+Edge: TypeAlias = tuple[Node, int]  # a node and the number of one of its (forward) outputs
+Gradients: TypeAlias = tuple[Tensor | None, ...]
+# Given a node, what arrives at it and what PyTorch makes of it: what is handed on instead.
+Rule: TypeAlias = Callable[[Node, Gradients, Gradients], Gradients]
+
+
+@dataclass
+class Pass:
+    """What one backward pass saw.
+
+    `arriving` is the gradient of the result with respect to the tensor at each edge (for a cut
+    edge: what arrived before the cut). `handed_on` is what each node passed to each of its inputs,
+    after broadcasting was undone.
+    """
+
+    arriving: dict[Edge, Tensor] = field(default_factory=dict)
+    handed_on: dict[Node, Gradients] = field(default_factory=dict)
+
+
+def edge(tensor: Tensor) -> Edge:
+    """Where a tensor stands in the graph: the node that made it, or its `AccumulateGrad`.
+
+    Raises:
+        RuntimeError: the tensor does not require grad, or is an inference tensor.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        found = get_gradient_edge(tensor)
+    return found.node, found.output_nr
+
+
+def order(root: Node, targets: Collection[Node]) -> list[Node]:
+    """List the nodes on the paths from `root` to any of `targets`, each before those it feeds.
+
+    Nodes that lead to no target are left out, so that a part of the graph that was freed or changed
+    does no harm where it is not needed. The list is empty where no target is reached.
+    """
+    finished: dict[Node, bool] = {}  # does it lead to a target?
+    nodes: list[Node] = []
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, children_done = stack.pop()
+        if children_done:
+            leads = node in targets or any(finished.get(child) for child in _children(node))
+            finished[node] = leads
+            if leads:
+                nodes.append(node)
+        elif node not in finished:
+            finished[node] = False
+            stack.append((node, True))
+            stack.extend((child, False) for child in _children(node) if child not in finished)
+    nodes.reverse()
+    return nodes
+
+
+def run(
+    root: Edge,
+    upstream: Tensor,
+    nodes: Sequence[Node],
+    *,
+    rule: Rule | None = None,
+    cuts: Mapping[Edge, Tensor] | None = None,
+) -> Pass:
+    """Walk backward from `root`.
+
+    Args:
+        root: the edge of the result.
+        upstream: the gradient that arrives there, of the result's shape.
+        nodes: the nodes to visit, as `order` lists them.
+        rule: replaces what a node hands on. It may return any shape: broadcasting is undone
+            afterwards where the shape allows it.
+        cuts: for some edges the gradient to go on with, instead of the one that arrives.
+
+    Raises:
+        RuntimeError: PyTorch's own, where a node's saved values were freed or changed in place.
+    """
+    wanted = set(nodes)
+    seen = Pass()
+    waiting: dict[Node, dict[int, Tensor]] = {root[0]: {root[1]: upstream}}
+    with torch.inference_mode(False), torch.no_grad():
+        for node in nodes:
+            received = waiting.pop(node, {})
+            for number, gradient in received.items():
+                seen.arriving[node, number] = gradient
+                if cuts and (node, number) in cuts:
+                    received[number] = cuts[node, number]
+            if is_leaf(node) or not received:
+                continue
+            arriving = tuple(received.get(k) for k in range(len(node._input_metadata)))
+            result = call(node, arriving)
+            if rule is not None:
+                result = rule(node, arriving, result)
+            handed = tuple(
+                _fitted(gradient, target)
+                for gradient, target in zip(result, node.next_functions, strict=False)
+            )
+            seen.handed_on[node] = handed
+            for passed, (child, number) in zip(handed, node.next_functions, strict=False):
+                if passed is None or child not in wanted:
+                    continue
+                slot = waiting.setdefault(child, {})
+                slot[number] = slot[number] + passed if number in slot else passed
+    return seen
+
+
+def call(node: Node, arriving: Gradients) -> Gradients:
+    """Run PyTorch's formula of one node: upstream gradients in, gradients of its inputs out.
+
+    The gradient of a broadcast operand comes back unsummed; `run` undoes the broadcasting.
+    """
+    if _is_python_function(node):  # a torch.autograd.Function, written in Python
+        filled = [
+            torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if g is None else g
+            for g, meta in zip(arriving, node._input_metadata, strict=True)
+        ]
+        result = _tuple(node.apply(*filled))
+        # Python functions return one gradient per argument, also for those that are no tensors.
+        needed = node.needs_input_grad
+        if len(result) > len(node.next_functions):
+            kept = [g for g, need in zip(result, needed, strict=False) if need]
+            targets = [child is not None for child, _ in node.next_functions]
+            gradients = iter(kept)
+            return tuple(next(gradients, None) if has else None for has in targets)
+        return result
+    return _tuple(node(*arriving))
+
+
+def _is_python_function(node: Node) -> bool:
+    return isinstance(node, BackwardCFunction)
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether the node stands for a leaf tensor: there the pass ends."""
+    return hasattr(node, "variable")
+
+
+def _children(node: Node) -> Iterable[Node]:
+    return (child for child, _ in node.next_functions if child is not None)
+
+
+def _fitted(gradient: Tensor | None, target: tuple[Node | None, int]) -> Tensor | None:
+    """Undo broadcasting and type promotion, as PyTorch's engine does between two nodes."""
+    child, number = target
+    if gradient is None or child is None:
+        return gradient
+    meta = child.variable if is_leaf(child) else child._input_metadata[number]
+    if gradient.shape != meta.shape and _reduces_to(gradient.shape, meta.shape):
+        gradient = gradient.sum_to_size(meta.shape)
+    if gradient.is_complex() and not meta.dtype.is_complex:
+        gradient = gradient.real
+    return gradient.to(meta.dtype)
+
+
+def _reduces_to(shape: Sequence[int], smaller: Sequence[int]) -> bool:
+    if len(smaller) > len(shape):
+        return False
+    tail = shape[len(shape) - len(smaller) :]
+    return all(n == m or m == 1 for n, m in zip(tail, smaller, strict=True))
+
+
+def _tuple(result: Any) -> Gradients:
+    return result if isinstance(result, tuple) else (result,)

@@ -1,0 +1,116 @@
+"""Compare an answer with the truth: which entries differ, and by what pattern.
+
+Shapes are compared before (in `answers`); here both tensors have the same shape and are float64 or
+complex128.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_SHOWN = 6  # indices of wrong entries that a message lists
+_LARGEST_SHARE = 1e-6
+
+
+def tolerance(truth: Tensor, resolution: float = 0.0) -> Tensor:
+    """How far each entry may be off: half a unit in the third significant digit of that entry.
+
+    Args:
+        truth: the true values.
+        resolution: relative rounding of the number formats themselves (see
+            `answers.resolution`).
+
+    Returns:
+        A tensor of the shape of `truth`. For entries that cancel to nothing there is 1e-6 of the
+        largest entry. Nothing looser: a tolerance scaled by the largest entry alone would take
+        [100, -0.15] for [100, 0.3].
+    """
+    size = truth.abs()
+    digits = torch.where(size > 0, 10.0 ** (torch.floor(torch.log10(size)) - 2), 0.0)
+    largest = size.max() if size.numel() else size.sum()
+    return torch.maximum(digits / 2, resolution * size) + _LARGEST_SHARE * largest
+
+
+def agrees(answer: Tensor, truth: Tensor, resolution: float = 0.0) -> Tensor:
+    """Tell for each entry whether the answer is right, as a boolean tensor of the same shape."""
+    return (answer - truth).abs() <= tolerance(truth, resolution)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a wrong answer differs: sentences that give no true value away."""
+
+    wrong: int
+    total: int
+    sentences: tuple[str, ...]
+
+
+def difference(
+    answer: Tensor, truth: Tensor, *, sizes: Collection[int] = (), resolution: float = 0.0
+) -> Difference:
+    """Describe a wrong answer: how many entries are off and which, and the pattern if there is one.
+
+    Args:
+        answer: what the learner gave.
+        truth: the true values, of the same shape.
+        sizes: numbers N of the exercise (entries, rows, columns); factors N and 1/N are named.
+        resolution: as in `tolerance`.
+    """
+    right = agrees(answer, truth, resolution)
+    wrong = int((~right).sum())
+    sentences = []
+    if truth.numel() > 1:
+        sentences.append(_which(right, wrong))
+    pattern = _pattern(answer, truth, sizes, resolution)
+    if pattern:
+        sentences.append(pattern)
+    return Difference(wrong, truth.numel(), tuple(sentences))
+
+
+def _which(right: Tensor, wrong: int) -> str:
+    if wrong == right.numel():
+        return f"All {wrong} entries are off."
+    indices = [tuple(index) for index in (~right).nonzero().tolist()[:_SHOWN]]
+    listed = ", ".join(f"`[{', '.join(map(str, index))}]`" for index in indices)
+    more = "" if wrong <= _SHOWN else f" and {wrong - _SHOWN} more"
+    entries = "entry is" if wrong == 1 else "entries are"
+    return f"{wrong} of {right.numel()} {entries} off: {listed}{more}."
+
+
+def _pattern(answer: Tensor, truth: Tensor, sizes: Collection[int], resolution: float) -> str:
+    def fits(candidate: Tensor) -> bool:
+        return bool(agrees(answer, candidate, resolution).all())
+
+    if not truth.any():
+        return ""  # zero times anything is zero: there is no pattern to see
+    if not answer.any():
+        return "Your answer is all zeros."
+    if fits(-truth):
+        return "Every entry has the wrong sign." if truth.numel() > 1 else "The sign is wrong."
+    if truth.ndim == 2 and truth.shape[0] == truth.shape[1] and fits(truth.T):
+        return "Your numbers are the right ones, transposed."
+    for name, factor in _factors(sizes):
+        if fits(factor * truth):
+            return f"It is consistent with a factor {name} too much or too few in one step."
+    if truth.numel() > 1 and not truth.is_complex() and _permuted(answer, truth, resolution):
+        return "Your numbers are the right ones, in another order."
+    return ""
+
+
+def _factors(sizes: Collection[int]) -> list[tuple[str, float]]:
+    """Factors that have a name. A bare ratio is never shown: it would give the answer away."""
+    named = [("of 2", 2.0), ("of 2", 0.5)]
+    for n in sorted(set(sizes) - {0, 1, 2}):
+        named += [(f"of {n} (a number of entries)", float(n))]
+        named += [(f"of {n} (a number of entries)", 1 / n)]
+    return named
+
+
+def _permuted(answer: Tensor, truth: Tensor, resolution: float) -> bool:
+    ours = torch.sort(truth.flatten()).values
+    theirs = torch.sort(answer.flatten()).values
+    return bool(agrees(theirs, ours, resolution).all())

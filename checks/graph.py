@@ -1,0 +1,156 @@
+"""The autograd graph in the learner's words: names of tensors, what each node computes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from checks.answers import is_tensor
+from checks.backward import Edge, Node, edge, is_leaf
+
+UNKNOWN = "…"
+_DEPTH = 2  # an operand without a name is written out, but no deeper than this
+
+# kind of node: how its step is called, and how it is written; {0}, {1} are its inputs.
+OPERATIONS: dict[str, tuple[str, str]] = {
+    "Abs": ("absolute value", "abs({0})"),
+    "Add": ("addition", "{0} + {1}"),
+    "Addmm": ("linear layer", "{1} @ {2} + {0}"),
+    "Bmm": ("batched matrix product", "{0} @ {1}"),
+    "Cat": ("concatenation", "cat({all})"),
+    "Clone": ("copy", "{0}.clone()"),
+    "Cos": ("cosine", "cos({0})"),
+    "Div": ("division", "{0} / {1}"),
+    "Dot": ("dot product", "{0} @ {1}"),
+    "Exp": ("exponential", "exp({0})"),
+    "Expand": ("expansion", "{0}.expand(…)"),
+    "Gather": ("selection", "{0}.gather(…)"),
+    "Index": ("selection", "{0}[…]"),
+    "IndexSelect": ("selection", "{0}[…]"),
+    "Log": ("logarithm", "log({0})"),
+    "LogSoftmax": ("log-softmax", "log_softmax({0})"),
+    "Max": ("maximum", "{0}.max()"),
+    "Mean": ("mean", "{0}.mean()"),
+    "Mm": ("matrix product", "{0} @ {1}"),
+    "MseLoss": ("mean squared error", "mse_loss({0}, {1})"),
+    "Mul": ("product", "{0} * {1}"),
+    "Mv": ("matrix-vector product", "{0} @ {1}"),
+    "NativeBatchNorm": ("batch norm", "batch_norm({0})"),
+    "NativeLayerNorm": ("layer norm", "layer_norm({0})"),
+    "Neg": ("negation", "-{0}"),
+    "NllLoss": ("negative log-likelihood", "nll_loss({0})"),
+    "Permute": ("permutation of dimensions", "{0}.permute(…)"),
+    "Pow": ("power", "{0} ** {exponent}"),
+    "Reciprocal": ("reciprocal", "1 / {0}"),
+    "Relu": ("ReLU", "relu({0})"),
+    "Select": ("selection", "{0}[…]"),
+    "Sigmoid": ("sigmoid", "sigmoid({0})"),
+    "Sin": ("sine", "sin({0})"),
+    "Slice": ("selection", "{0}[…]"),
+    "Softmax": ("softmax", "softmax({0})"),
+    "Sqrt": ("square root", "sqrt({0})"),
+    "Squeeze": ("squeeze", "{0}.squeeze()"),
+    "Stack": ("stacking", "stack({all})"),
+    "Sub": ("subtraction", "{0} - {1}"),
+    "Sum": ("sum", "{0}.sum()"),
+    "T": ("transpose", "{0}.T"),
+    "Tanh": ("tanh", "tanh({0})"),
+    "Transpose": ("transpose", "{0}.T"),
+    "Unsqueeze": ("unsqueeze", "{0}.unsqueeze(…)"),
+    "View": ("reshape", "{0}.reshape(…)"),
+}
+
+
+def kind(node: Node) -> str:
+    """Reduce the name of a node to its operation: 'MulBackward0' is 'Mul'; a leaf is 'Leaf'."""
+    if is_leaf(node):
+        return "Leaf"
+    name = re.sub(r"Backward\w*$", "", node.name().split("::")[-1])
+    return re.sub(r"^Unsafe", "", name)
+
+
+@dataclass(frozen=True)
+class Names:
+    """Under which names the learner knows the tensors of a graph."""
+
+    edges: Mapping[Edge, str] = field(default_factory=dict)
+    tensors: Mapping[int, str] = field(default_factory=dict)  # by id, for constants
+
+    def of(self, place: Edge) -> str:
+        """The name of the tensor at an edge; `…` where it has none."""
+        return self.edges.get(place, UNKNOWN)
+
+
+def names_for(
+    nodes: Sequence[Node], known: Mapping[str, Tensor], namespace: Mapping[str, object]
+) -> Names:
+    """Find names for the tensors of a graph.
+
+    Args:
+        nodes: the nodes of the graph.
+        known: names that a check was given; they come first.
+        namespace: variables of the cell that called the check.
+    """
+    places: dict[Edge, str] = {}
+    tensors: dict[int, str] = {}
+    inside = set(nodes)
+    for name, tensor in [*known.items(), *namespace.items()]:
+        if not is_tensor(tensor) or name.startswith("_"):
+            continue
+        assert isinstance(tensor, Tensor)
+        tensors.setdefault(id(tensor), name)
+        if not tensor.requires_grad or tensor.is_inference():
+            continue
+        place = edge(tensor)
+        if place[0] in inside:
+            places.setdefault(place, name)
+    return Names(places, tensors)
+
+
+def written_step(node: Node, names: Names) -> str:
+    """Write what a node computes, with the learner's names: 'loss = S ** 2'."""
+    result = names.of((node, 0))
+    text = _expression(node, names, _DEPTH)
+    return text if result == UNKNOWN else f"{result} = {text}"
+
+
+def _expression(node: Node, names: Names, depth: int) -> str:
+    inputs = [_operand(node, k, names, depth) for k in range(len(node.next_functions))]
+    template = OPERATIONS.get(kind(node), ("", ""))[1]
+    if not template:
+        template = f"{kind(node)}({{all}})"
+    padded = [*inputs, UNKNOWN, UNKNOWN, UNKNOWN]
+    exponent = _plain(getattr(node, "_saved_exponent", UNKNOWN))
+    return template.format(*padded, all=", ".join(inputs), exponent=exponent)
+
+
+def operation(node: Node) -> str:
+    """Say what kind of step a node is, in words: 'power', 'matrix product'."""
+    return OPERATIONS.get(kind(node), (kind(node), ""))[0]
+
+
+def _operand(node: Node, index: int, names: Names, depth: int) -> str:
+    child, number = node.next_functions[index]
+    if child is not None:
+        name = names.of((child, number))
+        if name == UNKNOWN and depth and not is_leaf(child):
+            return f"({_expression(child, names, depth - 1)})"
+        return name
+    # A constant: the graph has no edge to it, but it may have been saved.
+    for attribute in (("_saved_self", "_saved_mat1"), ("_saved_other", "_saved_mat2"))[index > 0]:
+        try:
+            saved = getattr(node, attribute, None)
+        except RuntimeError:  # the saved values were freed
+            saved = None
+        if is_tensor(saved) and id(saved) in names.tensors:
+            return names.tensors[id(saved)]
+        if is_tensor(saved) and saved.numel() == 1:  # type: ignore[union-attr]
+            return _plain(saved.item())  # type: ignore[union-attr]
+    return UNKNOWN
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else UNKNOWN

@@ -1,0 +1,100 @@
+"""Why a right answer is right: the chain of local gradients that the graph multiplied.
+
+Feedback that explains right steps, not only wrong ones, made learning about twice as fast in one
+study (Mitrovic, Ohlsson and Barrow 2013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from checks.backward import Node, is_leaf
+from checks.graph import UNKNOWN, Names, operation, written_step
+from checks.truth import Question
+
+_MOST_PATHS = 3
+_LONGEST = 8
+
+# One step of a path: a node, and the number of its input through which the path goes on.
+Path = tuple[tuple[Node, int], ...]
+
+
+def why(question: Question, name: str, names: Names) -> str:
+    """Say in one line how the gradient with respect to `name` comes about.
+
+    Empty where the graph is too large for one line, or where there is nothing to say.
+    """
+    paths = _paths(question, name)
+    if not paths or max(map(len, paths)) > _LONGEST:
+        return ""
+    products = [_product(question, path, names) for path in paths]
+    if all(numbers for _, numbers in products):
+        start = "" if float(question.v) == 1 else f"{_short(float(question.v))} · "
+        total = _short(float(question.gradients[name]))
+        symbols = f"{products[0][0]} = " if len(paths) == 1 and products[0][0] else ""
+        sums = " + ".join(start + numbers for _, numbers in products)
+        return f"Why: {symbols}{sums}" + (f" = {total}" if sums != total else "")
+    steps = list(dict.fromkeys(_step(node, names) for path in paths for node, _ in path))
+    if len(steps) > _LONGEST:
+        return ""
+    joined = " ← ".join(steps)
+    several = f" {len(paths)} paths lead there, and their gradients add up." * (len(paths) > 1)
+    return f"Why: the gradient came back through {joined}; each step multiplied it by its own " + (
+        f"local gradient.{several}"
+    )
+
+
+def _paths(question: Question, name: str) -> list[Path]:
+    """List the paths from the result to a tensor; none where there are too many."""
+    found: list[Path] = []
+    for path in _walk(question, question.root[0], name, ()):
+        found.append(path)
+        if len(found) > _MOST_PATHS:
+            return []
+    return found
+
+
+def _walk(question: Question, node: Node, name: str, path: Path) -> Iterator[Path]:
+    target = question.edges[name]
+    if len(path) > _LONGEST:
+        return
+    for k, place in enumerate(node.next_functions):
+        longer = (*path, (node, k))
+        if place == target:
+            yield longer
+        elif place[0] in question.inside and not is_leaf(place[0]):
+            yield from _walk(question, place[0], name, longer)
+
+
+def _product(question: Question, path: Path, names: Names) -> tuple[str, str]:
+    """Write the product of a path in symbols and in numbers; empty where it is not of numbers."""
+    symbols: list[str] = []
+    numbers: list[str] = []
+    for node, k in path:
+        place = node.next_functions[k]
+        arriving = question.seen.arriving.get((node, 0))
+        handed = question.seen.handed_on.get(node, ())[k]
+        if arriving is None or handed is None or not _is_number(arriving) or not _is_number(handed):
+            return "", ""
+        if arriving == 0:
+            return "", ""
+        above, below = names.of((node, 0)), names.of(place)
+        symbols.append("" if UNKNOWN in (above, below) else f"∂{above}/∂{below}")
+        local = float(handed) / float(arriving)
+        numbers.append(f"({_short(local)})" if local < 0 and numbers else _short(local))
+    return " · ".join(symbols) if all(symbols) else "", " · ".join(numbers)
+
+
+def _is_number(gradient: Tensor) -> bool:
+    return gradient.numel() == 1 and not gradient.is_complex()
+
+
+def _step(node: Node, names: Names) -> str:
+    text = written_step(node, names)
+    return f"the {operation(node)}" if text.startswith(UNKNOWN) else f"`{text}`"
+
+
+def _short(number: float) -> str:
+    return f"{number:.4g}".replace("-", "−")
