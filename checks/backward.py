@@ -15,8 +15,10 @@ with `retain_grad()`. The tests compare the two, bit by bit, for every kind of n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any, TypeAlias
 
 import torch
@@ -27,7 +29,8 @@ from torch.autograd.graph import get_gradient_edge
 Node: TypeAlias = Any  # torch.autograd.graph.Node, whose stub leaves out what is used here
 Edge: TypeAlias = tuple[Node, int]  # a node and the number of one of its (forward) outputs
 Gradients: TypeAlias = tuple[Tensor | None, ...]
-# Given a node, what arrives at it and what PyTorch makes of it: what is handed on instead.
+# Given a node, what arrives at it and what `call` makes of it: what is handed on instead. Undoing
+# the broadcasting is left to the rule (`fitted`), since to forget it is one of the mistakes.
 Rule: TypeAlias = Callable[[Node, Gradients, Gradients], Gradients]
 
 
@@ -56,27 +59,43 @@ def edge(tensor: Tensor) -> Edge:
 
 
 def order(root: Node, targets: Collection[Node]) -> list[Node]:
-    """List the nodes on the paths from `root` to any of `targets`, each before those it feeds.
+    """List the nodes on the paths from `root` to any of `targets`, in the engine's order.
 
-    Nodes that lead to no target are left out, so that a part of the graph that was freed or changed
-    does no harm where it is not needed. The list is empty where no target is reached.
+    Each stands before those it feeds, and of those that are ready the one made last comes first, so
+    that sums are added up in the same order and every bit is the same. Nodes that lead to no target
+    are left out: a part of the graph that was freed or changed does no harm where it is not needed.
+    The list is empty where no target is reached.
     """
-    finished: dict[Node, bool] = {}  # does it lead to a target?
+    leading = _leading(root, targets)
+    waits = Counter(child for node in leading for child in _children(node) if child in leading)
+    ready = [(0, 0, root)] if root in leading else []
     nodes: list[Node] = []
+    while ready:
+        node = heappop(ready)[2]
+        nodes.append(node)
+        for child in _children(node):
+            if child not in leading:
+                continue
+            waits[child] -= 1
+            if not waits[child]:
+                # The count of nodes breaks ties: two nodes cannot be compared.
+                heappush(ready, (-type(child)._sequence_nr(child), len(nodes) + len(ready), child))
+    return nodes
+
+
+def _leading(root: Node, targets: Collection[Node]) -> set[Node]:
+    """The nodes below `root` that lead to any of `targets`."""
+    leads: dict[Node, bool] = {}
     stack: list[tuple[Node, bool]] = [(root, False)]
     while stack:
         node, children_done = stack.pop()
         if children_done:
-            leads = node in targets or any(finished.get(child) for child in _children(node))
-            finished[node] = leads
-            if leads:
-                nodes.append(node)
-        elif node not in finished:
-            finished[node] = False
+            leads[node] = node in targets or any(leads.get(child) for child in _children(node))
+        elif node not in leads:
+            leads[node] = False
             stack.append((node, True))
-            stack.extend((child, False) for child in _children(node) if child not in finished)
-    nodes.reverse()
-    return nodes
+            stack.extend((child, False) for child in _children(node) if child not in leads)
+    return {node for node, found in leads.items() if found}
 
 
 def run(
@@ -93,8 +112,7 @@ def run(
         root: the edge of the result.
         upstream: the gradient that arrives there, of the result's shape.
         nodes: the nodes to visit, as `order` lists them.
-        rule: replaces what a node hands on. It may return any shape: broadcasting is undone
-            afterwards where the shape allows it.
+        rule: replaces what a node hands on; `fitted` if there is none.
         cuts: for some edges the gradient to go on with, instead of the one that arrives.
 
     Raises:
@@ -110,58 +128,62 @@ def run(
                 seen.arriving[node, number] = gradient
                 if cuts and (node, number) in cuts:
                     received[number] = cuts[node, number]
-            if is_leaf(node) or not received:
+            if is_leaf(node):
                 continue
             arriving = tuple(received.get(k) for k in range(len(node._input_metadata)))
             result = call(node, arriving)
-            if rule is not None:
-                result = rule(node, arriving, result)
-            handed = tuple(
-                _fitted(gradient, target)
-                for gradient, target in zip(result, node.next_functions, strict=False)
-            )
+            handed = rule(node, arriving, result) if rule else _valid(node, fitted(node, result))
             seen.handed_on[node] = handed
             for passed, (child, number) in zip(handed, node.next_functions, strict=False):
                 if passed is None or child not in wanted:
                     continue
                 slot = waiting.setdefault(child, {})
-                slot[number] = slot[number] + passed if number in slot else passed
+                slot[number] = _added(slot[number], passed) if number in slot else passed
     return seen
 
 
 def call(node: Node, arriving: Gradients) -> Gradients:
     """Run PyTorch's formula of one node: upstream gradients in, gradients of its inputs out.
 
-    The gradient of a broadcast operand comes back unsummed; `run` undoes the broadcasting.
+    The gradient of a broadcast operand comes back unsummed; `fitted` undoes the broadcasting.
     """
-    if _is_python_function(node):  # a torch.autograd.Function, written in Python
-        filled = [
-            torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if g is None else g
-            for g, meta in zip(arriving, node._input_metadata, strict=True)
-        ]
-        result = _tuple(node.apply(*filled))
-        # Python functions return one gradient per argument, also for those that are no tensors.
-        needed = node.needs_input_grad
-        if len(result) > len(node.next_functions):
-            kept = [g for g, need in zip(result, needed, strict=False) if need]
-            targets = [child is not None for child, _ in node.next_functions]
-            gradients = iter(kept)
-            return tuple(next(gradients, None) if has else None for has in targets)
-        return result
-    return _tuple(node(*arriving))
-
-
-def _is_python_function(node: Node) -> bool:
-    return isinstance(node, BackwardCFunction)
+    if not isinstance(node, BackwardCFunction):
+        return _tuple(node(*arriving))
+    # A torch.autograd.Function, written in Python. Attributes that its author put on the node may
+    # hide methods of the node, so they are taken from the class.
+    if type(node).name(node) == "CheckpointFunctionBackward":
+        # It would call `backward()` inside, which writes to the `.grad` of every parameter.
+        raise RuntimeError("checkpoint(…, use_reentrant=True) works with `backward()` only")
+    filled = [
+        torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if g is None else g
+        for g, meta in zip(arriving, node._input_metadata, strict=True)
+    ]
+    with torch._C._EnableTorchFunction():
+        result = _tuple(BackwardCFunction.apply(node, *filled))
+    # It returns one gradient per argument, also for arguments that are no tensors.
+    needed = node.needs_input_grad
+    if len(result) < len(needed):
+        raise RuntimeError(
+            f"{type(node).name(node)} returned {len(result)} gradients for {len(needed)} arguments"
+        )
+    gradients = (g for g, need in zip(result, needed, strict=False) if need)
+    return tuple(None if child is None else next(gradients) for child, _ in node.next_functions)
 
 
 def is_leaf(node: Node) -> bool:
     """Whether the node stands for a leaf tensor: there the pass ends."""
-    return hasattr(node, "variable")
+    # Not by its attribute `variable`: the author of a torch.autograd.Function may have set one.
+    return type(node).__name__ == "AccumulateGrad"
 
 
 def _children(node: Node) -> Iterable[Node]:
     return (child for child, _ in node.next_functions if child is not None)
+
+
+def fitted(node: Node, result: Gradients) -> Gradients:
+    """What `call` returned, brought to the shapes and types of the node's inputs."""
+    targets = zip(result, node.next_functions, strict=False)
+    return tuple(_fitted(gradient, target) for gradient, target in targets)
 
 
 def _fitted(gradient: Tensor | None, target: tuple[Node | None, int]) -> Tensor | None:
@@ -169,12 +191,31 @@ def _fitted(gradient: Tensor | None, target: tuple[Node | None, int]) -> Tensor 
     child, number = target
     if gradient is None or child is None:
         return gradient
-    meta = child.variable if is_leaf(child) else child._input_metadata[number]
-    if gradient.shape != meta.shape and _reduces_to(gradient.shape, meta.shape):
-        gradient = gradient.sum_to_size(meta.shape)
+    meta = child._input_metadata[number]
+    shape = tuple(meta.shape)  # a list, which never equals a torch.Size
+    if gradient.shape != shape and _reduces_to(gradient.shape, shape):
+        gradient = gradient.sum_to_size(shape)
     if gradient.is_complex() and not meta.dtype.is_complex:
         gradient = gradient.real
     return gradient.to(meta.dtype)
+
+
+def _valid(node: Node, handed: Gradients) -> Gradients:
+    for gradient, (child, number) in zip(handed, node.next_functions, strict=False):
+        if gradient is None or child is None:
+            continue
+        shape = tuple(child._input_metadata[number].shape)
+        if tuple(gradient.shape) != shape:
+            raise RuntimeError(
+                f"{type(node).name(node)} returned a gradient of shape {tuple(gradient.shape)} "
+                f"for an input of shape {shape}"
+            )
+    return handed
+
+
+def _added(one: Tensor, other: Tensor) -> Tensor:
+    # PyTorch adds a sparse tensor to a dense one, but not the other way round.
+    return other + one if one.is_sparse and not other.is_sparse else one + other
 
 
 def _reduces_to(shape: Sequence[int], smaller: Sequence[int]) -> bool:
