@@ -6,6 +6,7 @@ no graph is freed, no hook fires.
 """
 
 from checks.predictions import CAUSES, error, value
+from checks.settings import settings
 from checks.verbs import gradient, jacobian, vjp
 from checks.verdict import CheckFailed, Outcome, Verdict
 
@@ -17,6 +18,7 @@ __all__ = [
     "error",
     "gradient",
     "jacobian",
+    "settings",
     "value",
     "vjp",
 ]

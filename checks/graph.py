@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from checks.answers import is_tensor
 from checks.backward import Edge, Node, edge, is_leaf
+from checks.wording import is_tensor
 
 UNKNOWN = "…"
 _DEPTH = 2  # an operand without a name is written out, but no deeper than this
@@ -139,17 +139,46 @@ def _operand(node: Node, index: int, names: Names, depth: int) -> str:
         if name == UNKNOWN and depth and not is_leaf(child):
             return f"({_expression(child, names, depth - 1)})"
         return name
-    # A constant: the graph has no edge to it, but it may have been saved.
-    for attribute in (("_saved_self", "_saved_mat1"), ("_saved_other", "_saved_mat2"))[index > 0]:
-        try:
-            saved = getattr(node, attribute, None)
-        except RuntimeError:  # the saved values were freed
-            saved = None
-        if is_tensor(saved) and id(saved) in names.tensors:
-            return names.tensors[id(saved)]
-        if is_tensor(saved) and saved.numel() == 1:  # type: ignore[union-attr]
-            return _plain(saved.item())  # type: ignore[union-attr]
-    return UNKNOWN
+    saved = saved_operand(node, index)
+    if saved is None:
+        return UNKNOWN
+    if id(saved) in names.tensors:
+        return names.tensors[id(saved)]
+    return _plain(saved.item()) if saved.numel() == 1 else UNKNOWN
+
+
+def constant(node: Node, index: int) -> Tensor | None:
+    """The value of an input that needs no gradient: the graph has no edge to it.
+
+    It is known where the operation saved it for its backward formula.
+    """
+    saved = saved_operand(node, index)
+    return None if saved is None else saved.detach()
+
+
+# Under which name each operation saves its inputs, where it does.
+_SAVED_INPUTS: dict[str, tuple[str, ...]] = {
+    "Addmm": ("", "mat1", "mat2"),
+    "Baddbmm": ("", "batch1", "batch2"),
+    "Bmm": ("self", "mat2"),
+    "Dot": ("self", "tensor"),
+    "Mm": ("self", "mat2"),
+    "MseLoss": ("self", "target"),
+    "Mv": ("self", "vec"),
+}
+_USUAL_INPUTS = ("self", "other")
+
+
+def saved_operand(node: Node, index: int) -> Tensor | None:
+    """The tensor that a node saved of one of its inputs, or None."""
+    inputs = _SAVED_INPUTS.get(kind(node), _USUAL_INPUTS)
+    if index >= len(inputs) or not inputs[index]:
+        return None
+    try:
+        saved = getattr(node, f"_saved_{inputs[index]}", None)
+    except RuntimeError:  # the saved values were freed
+        return None
+    return saved if is_tensor(saved) else None
 
 
 def _plain(value: object) -> str:

@@ -1,0 +1,97 @@
+"""Why an answer is wrong: the mal-rule that reproduces it, and the step where it was put in.
+
+The broken rule that gives the learner's numbers *is* the explanation. Nothing else is ever offered:
+where no mal-rule fits, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from checks.backward import Node
+from checks.comparison import agrees
+from checks.graph import UNKNOWN, Names, operation, written_step
+from checks.matching import Given
+from checks.search import Mistake, Search
+
+_SAID = 2  # of several explanations, this many are named
+_LISTED = 6  # steps to check again
+
+
+def explain(search: Search, given: Given) -> list[Mistake]:
+    """Find the mistakes that give the learner's numbers, the likeliest first, at most two.
+
+    Returns an empty list where none fits, and where our pass does not reproduce the truth.
+    """
+    if search.right is None or not _reproduces(search):
+        return []
+    found: dict[tuple[str, Node | None], Mistake] = {}
+    for candidate in search.candidates():
+        mistake = candidate.mistake
+        if (mistake.name, mistake.node) not in found and given.is_given_by(candidate.gradient):
+            found[mistake.name, mistake.node] = mistake
+    return _likeliest(list(found.values()))
+
+
+def _likeliest(mistakes: list[Mistake]) -> list[Mistake]:
+    """Leave out what is far less likely, and a general rule where a special one says the same."""
+    mistakes = sorted(mistakes, key=lambda mistake: mistake.rank)
+    kept: list[Mistake] = []
+    for mistake in mistakes:
+        nodes = [other.node for other in kept]
+        if not kept or (mistake.rank <= kept[0].rank + 1 and mistake.node not in nodes):
+            kept.append(mistake)
+    return kept[:_SAID]
+
+
+def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[str, ...]:
+    """Say the mistakes in words. A number, or a few round ones, fit something by chance."""
+    if not mistakes:
+        return ()
+    first, *others = mistakes
+    text = f"{first.says}{_place(first, names)}"
+    if given.is_telling:
+        sentences = [f"Your numbers are what comes out when {text}."]
+    else:
+        whose = "Your number is" if given.numbers.numel() == 1 else "Your numbers are"
+        sentences = [f"{whose} consistent with this: {text}."]
+    for other in others:
+        sentences.append(f"Or with this: {other.says}{_place(other, names)}.")
+        sentences.append("These numbers cannot tell the two apart.")
+    sentences.append("Look at that step again." if first.node else "Look at your last step again.")
+    return tuple(sentences)
+
+
+def steps_to_check(
+    search: Search, names: Names, mistakes: Sequence[Mistake] = ()
+) -> tuple[str, ...]:
+    """Name the step to look at again or, where no mistake was found, all on the way."""
+    if mistakes:
+        return tuple(
+            f"Look again at {_step(m.node, names)}." for m in mistakes if m.node is not None
+        )
+    steps = list(dict.fromkeys(_step(node, names) for node in search.steps))
+    if not steps or len(steps) > _LISTED:
+        return ()
+    several = "Go through the steps once more, from the result back: "
+    return (f"{several if len(steps) > 1 else 'Look again at '}{', '.join(steps)}.",)
+
+
+def _place(mistake: Mistake, names: Names) -> str:
+    return "" if mistake.node is None else f", at {_step(mistake.node, names)}"
+
+
+def _step(node: Node, names: Names) -> str:
+    text = written_step(node, names)
+    if text.startswith(UNKNOWN):
+        return f"the {operation(node)}"
+    return f"the step `{text}`"
+
+
+def _reproduces(search: Search) -> bool:
+    if search.cuts:
+        return True  # there is no other pass to compare with
+    truth = search.question.gradients[search.name]
+    right = search.right
+    assert right is not None
+    return bool(agrees(right.cpu().to(truth.dtype), truth).all())

@@ -1,0 +1,257 @@
+"""From an answer and the truth to a verdict: one gradient, or several of one backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from checks import answers, backward
+from checks.answers import ShapeError, UnansweredError, UnusableError
+from checks.backward import Edge
+from checks.comparison import agrees, difference
+from checks.deliver import invalid, unanswered
+from checks.diagnosis import explain, explained, steps_to_check
+from checks.graph import Names
+from checks.matching import Given
+from checks.search import Search
+from checks.settings import current
+from checks.truth import Question
+from checks.verdict import Outcome, Verdict, overall
+from checks.why import why
+from checks.wording import is_tensor, listed, what_came
+
+_BY_HAND = (
+    "This is the very tensor that autograd filled in (a `.grad`). "
+    "Here the gradient is to be found by hand."
+)
+_FOLLOWS = (
+    "It is not the true gradient, but it is right given your earlier step: from your own upstream "
+    "gradient this is what follows."
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question with what is known around it: names, and the notebook's tensors."""
+
+    question: Question
+    names: Names
+    tensors: tuple[Tensor, ...]
+
+
+def judge(exercise: str, answer: object, case: Case, name: str) -> Verdict:
+    """Judge one gradient."""
+    given = _read(exercise, answer, case, name)
+    if isinstance(given, Verdict):
+        return given
+    if _is_right(given, answer, case.question.gradients[name]):
+        return _correct(exercise, lambda: why(case.question, name, case.names))
+    return _wrong(exercise, given, answer, case, name, {})
+
+
+def judge_several(exercise: str, answer: object, case: Case) -> Verdict:
+    """Judge several gradients of one backward pass, with follow-through.
+
+    Each is judged against the truth *and* against what follows from the learner's own upstream
+    answers. The graph knows their order.
+    """
+    wanted = case.question.wrt
+    if answer is ... or answer is None:
+        return unanswered(exercise)
+    if not issubclass(type(answer), dict):
+        sentence = f"{what_came(answer)} came. Expected: a dict with the keys {listed([*wanted])}."
+        return invalid(exercise, sentence)
+    assert isinstance(answer, dict)
+    typed = dict(dict.items(answer))
+    entries = _entries(typed, case)
+    outcome = overall(entries)
+    unknown = [key for key in typed if key not in wanted]
+    if unknown:
+        sentence = f"Nothing was asked about {listed(unknown)}. The keys are {listed([*wanted])}."
+        return Verdict(exercise, Outcome.INVALID, (sentence,), entries=entries)
+    if outcome is Outcome.UNANSWERED and all(e.outcome is outcome for e in entries.values()):
+        return unanswered(exercise)
+    sentences = _first_wrong(entries, case) if current().feedback != "verdict" else ()
+    mistakes = tuple(m for entry in entries.values() for m in entry.mistakes)
+    return Verdict(exercise, outcome, sentences, entries=entries, mistakes=mistakes)
+
+
+def compare(exercise: str, answer: object, true: Tensor, reason: str) -> Verdict:
+    """Judge an answer that is compared with a tensor and nothing more, such as a Jacobian."""
+    try:
+        given = answers.read(answer, true.shape, complex_expected=true.is_complex())
+    except UnansweredError:
+        return unanswered(exercise)
+    except UnusableError as error:
+        return invalid(exercise, str(error))
+    if _is_right(given, answer, true):
+        return _correct(exercise, lambda: reason)
+    return Verdict(exercise, Outcome.WRONG, _differs(given, answer, true, set(true.shape)))
+
+
+# -- one gradient ----------------------------------------------------------------------------------
+
+
+def _read(exercise: str, answer: object, case: Case, name: str) -> Tensor | Verdict:
+    """The learner's numbers, or the verdict where there are none that can be compared."""
+    if answers.shares_storage(answer, _stored_gradient(case.question.wrt[name])):
+        return invalid(exercise, _BY_HAND)
+    true = case.question.gradients[name]
+    try:
+        return answers.read(answer, true.shape, complex_expected=true.is_complex())
+    except UnansweredError:
+        return unanswered(exercise)
+    except ShapeError as error:
+        return _other_shape(exercise, answer, error, case, name)
+    except UnusableError as error:
+        return invalid(exercise, str(error))
+
+
+def _other_shape(
+    exercise: str, answer: object, error: ShapeError, case: Case, name: str
+) -> Verdict:
+    """A wrong shape is told first; and the mistake that gives it, where one does."""
+    verdict = invalid(exercise, str(error))
+    if current().feedback != "full" or not math.prod(error.came):
+        return verdict
+    try:
+        numbers = answers.read(answer, error.came)
+    except (UnansweredError, UnusableError):
+        return verdict
+    given = _given(numbers, answer)
+    mistakes = explain(_search(case, name, {}), given)
+    return replace(
+        verdict,
+        sentences=(str(error), *explained(mistakes, given, case.names)),
+        mistakes=tuple(mistake.name for mistake in mistakes[:1]),
+    )
+
+
+def _is_right(given: Tensor, answer: object, true: Tensor) -> bool:
+    return bool(agrees(given, true.to(given.dtype), _rounding(answer, true)).all())
+
+
+def _rounding(answer: object, true: Tensor) -> float:
+    return max(answers.resolution(answer), answers.resolution(true))
+
+
+def _correct(exercise: str, reason: object) -> Verdict:
+    sentence = str(reason()) if callable(reason) and current().feedback == "full" else ""
+    return Verdict(exercise, Outcome.CORRECT, (sentence,) if sentence else ())
+
+
+def _wrong(
+    exercise: str,
+    numbers: Tensor,
+    answer: object,
+    case: Case,
+    name: str,
+    cuts: Mapping[Edge, Tensor],
+) -> Verdict:
+    """Say what is wrong, as far as the settings allow, and why."""
+    feedback = current().feedback
+    given = _given(numbers, answer)
+    search = _search(case, name, cuts)
+    mistakes = explain(search, given)
+    told: tuple[str, ...] = ()
+    if feedback != "verdict":
+        pattern = not mistakes and feedback == "full"
+        right = search.right if cuts and search.right is not None else None
+        true = case.question.gradients[name] if right is None else right.cpu()
+        told = _differs(numbers, answer, true, _sizes(case.question), pattern=pattern)
+    if feedback == "hint" and mistakes:
+        told += steps_to_check(search, case.names, mistakes[:1])
+    elif feedback == "full":
+        told += explained(mistakes, given, case.names)
+        if not mistakes:
+            told += steps_to_check(search, case.names)
+    names = tuple(mistake.name for mistake in mistakes[:1])
+    return Verdict(exercise, Outcome.WRONG, told, mistakes=names)
+
+
+def _differs(
+    given: Tensor, answer: object, true: Tensor, sizes: set[int], *, pattern: bool = True
+) -> tuple[str, ...]:
+    if current().feedback == "verdict":
+        return ()
+    found = difference(given, true.to(given.dtype), sizes=sizes, resolution=_rounding(answer, true))
+    return found.sentences if pattern else found.sentences[: found.total > 1]
+
+
+def _given(numbers: Tensor, answer: object) -> Given:
+    return Given(numbers, answer.dtype if is_tensor(answer) else torch.float64)  # type: ignore[attr-defined]
+
+
+def _search(case: Case, name: str, cuts: Mapping[Edge, Tensor]) -> Search:
+    return Search(case.question, name, case.tensors, cuts)
+
+
+# -- several gradients -----------------------------------------------------------------------------
+
+
+def _entries(typed: Mapping[object, object], case: Case) -> dict[str, Verdict]:
+    question = case.question
+    read = {name: _read(name, typed.get(name, ...), case, name) for name in question.wrt}
+    numbers = {name: given for name, given in read.items() if isinstance(given, Tensor)}
+    right = {
+        name
+        for name, given in numbers.items()
+        if _is_right(given, typed[name], question.gradients[name])
+    }
+    if len(right) == len(read):
+        return {
+            name: _correct(name, lambda name=name: why(question, name, case.names)) for name in read
+        }
+    # Why one entry is right would tell the gradients upstream of it, which may be open still.
+    entries = {
+        name: given if isinstance(given, Verdict) else Verdict(name, Outcome.CORRECT)
+        for name, given in read.items()
+    }
+    cuts = _cuts(numbers, question)
+    followed = backward.run(question.root, question.v, question.nodes, cuts=cuts).arriving
+    for name in numbers.keys() - right:
+        expected = followed.get(question.edges[name])
+        if expected is not None and _is_right(numbers[name], typed[name], expected.cpu()):
+            told = (_FOLLOWS,) if current().feedback != "verdict" else ()
+            worth = current().follow_through
+            entries[name] = Verdict(name, Outcome.WRONG, told, follows=True, worth=worth)
+        else:
+            entries[name] = _wrong(name, numbers[name], typed[name], case, name, cuts)
+    return entries
+
+
+def _cuts(numbers: Mapping[str, Tensor], question: Question) -> dict[Edge, Tensor]:
+    """The learner's own gradients, to go on with; of two names for one tensor, the first."""
+    cuts: dict[Edge, Tensor] = {}
+    for name, given in numbers.items():
+        tensor = question.wrt[name]
+        cuts.setdefault(question.edges[name], given.to(tensor.dtype).to(tensor.device))
+    return cuts
+
+
+def _first_wrong(entries: Mapping[str, Verdict], case: Case) -> tuple[str, ...]:
+    """Name the first wrong step, in the order of the backward pass."""
+    here = [name for name, e in entries.items() if e.outcome is Outcome.WRONG and not e.follows]
+    if not here or len(entries) < 2:
+        return ()
+    place = {node: number for number, node in enumerate(case.question.nodes)}
+    first = min(here, key=lambda name: place[case.question.edges[name][0]])
+    return (f"Begin with `{first}`: on the way back it is the first that is wrong.",)
+
+
+# -- the notebook around ---------------------------------------------------------------------------
+
+
+def _stored_gradient(tensor: Tensor) -> Tensor | None:
+    # Asking any other tensor for `.grad` makes PyTorch warn.
+    return tensor.grad if tensor.is_leaf or tensor.retains_grad else None
+
+
+def _sizes(question: Question) -> set[int]:
+    """The numbers of entries, rows and columns that occur in the graph."""
+    shapes = [meta.shape for node in question.nodes for meta in node._input_metadata]
+    return {n for shape in shapes for n in (*shape, math.prod(shape))}

@@ -1,0 +1,71 @@
+"""What a teacher may set: how much a verdict says, and what follow-through is worth."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Feedback = Literal["full", "hint", "verdict"]
+
+
+@dataclass
+class Settings:
+    """How checks behave.
+
+    Attributes:
+        feedback: "full" (self-study: which entries, which step, which mistake, and why a right
+            answer is right), "hint" (which entries and which step) or "verdict" (an exam: the
+            outcome alone).
+        follow_through: what a gradient is worth that is wrong, but follows from the learner's own
+            earlier answers: 0 to 1 of its points.
+    """
+
+    feedback: Feedback = "full"
+    follow_through: float = 1.0
+
+
+_current: Settings | None = None
+
+
+def current() -> Settings:
+    """The settings in force: those of `settings`, else of the environment, else the defaults."""
+    return _current or Settings(
+        _feedback(os.environ.get("CHECKS_FEEDBACK", "full")),
+        _share(os.environ.get("CHECKS_FOLLOW_THROUGH", "1")),
+    )
+
+
+def settings(*, feedback: Feedback | None = None, follow_through: float | None = None) -> Settings:
+    """Set how checks behave from here on; what is left out stays as it is.
+
+    The environment variables `CHECKS_FEEDBACK` and `CHECKS_FOLLOW_THROUGH` set the same for a whole
+    run.
+
+    Raises:
+        ValueError: a value that does not exist, with the ones that do.
+    """
+    global _current
+    before = current()
+    _current = Settings(
+        before.feedback if feedback is None else _feedback(feedback),
+        before.follow_through if follow_through is None else _share(follow_through),
+    )
+    return _current
+
+
+def _feedback(text: str) -> Feedback:
+    for known in get_args(Feedback):
+        if text == known:
+            return known  # type: ignore[no-any-return]
+    raise ValueError(f'feedback is {text!r}, but it must be "full", "hint" or "verdict".')
+
+
+def _share(value: float | str) -> float:
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"follow_through is {value!r}, but it must be a number from 0 to 1.")
+    return share
