@@ -1,23 +1,25 @@
 """What the learner typed → a tensor, or the reason why it cannot be one.
 
 A learner may type anything. So nothing here trusts what an object says of itself: types are taken
-with `type()`, containers are read with the methods of `list` and `tuple`, and a tensor subclass is
-read as the plain tensor that it holds.
+with `type()`, containers are read with the methods of `list` and `tuple` (`nesting`), and a tensor
+subclass is read as the plain tensor that it holds.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Number
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from checks.nesting import entries, is_numpy, leaves, length, opened
+from checks.wording import expectation, is_tensor, type_name, what_came, written
+
 _DEEPEST = 64  # PyTorch has no tensor with more dimensions
-_SEARCHED = 10_000  # entries looked at for a forgotten `...`
+_COARSEST = 2.0**-7  # the spacing of bfloat16; no number format with less is read
 
 
 class UnansweredError(Exception):
@@ -28,16 +30,31 @@ class UnusableError(Exception):
     """The answer cannot be compared; the text says what came and what was expected."""
 
 
-def read(answer: object, shape: Sequence[int], *, complex_expected: bool = False) -> Tensor:
+class ShapeError(UnusableError):
+    """The shape is another than the one that is expected; `came` is the answer's."""
+
+    def __init__(self, sentence: str, came: tuple[int, ...]) -> None:
+        super().__init__(sentence)
+        self.came = came
+
+
+def read(
+    answer: object,
+    shape: Sequence[int],
+    *,
+    complex_expected: bool = False,
+    finite: bool = True,
+) -> Tensor:
     """Read an answer as numbers.
 
     Args:
         answer: whatever the learner typed.
         shape: the shape that the answer must have. Nothing is broadcast or reshaped to fit it.
         complex_expected: whether the quantity is complex.
+        finite: whether `nan` and `inf` are refused.
 
     Returns:
-        A dense float64 (or complex128) tensor on the CPU, of that shape, all entries finite.
+        A dense float64 (or complex128) tensor on the CPU, of that shape.
 
     Raises:
         UnansweredError: the answer is `...` or `None`, or contains one of them.
@@ -49,109 +66,58 @@ def read(answer: object, shape: Sequence[int], *, complex_expected: bool = False
         numbers = _numbers(answer, tuple(shape))
     except (UnansweredError, UnusableError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         # An object of the learner's may raise anything when it is read.
         raise UnusableError(
             f"{what_came(answer)} came, and it cannot be read as numbers. "
             f"Expected: {expectation(shape)}."
         ) from error
     if numbers.is_complex() and not complex_expected:
-        raise UnusableError("Complex numbers came. This gradient is real: give real numbers.")
-    if not torch.isfinite(numbers).all():
+        raise UnusableError("Complex numbers came. Expected: real numbers.")
+    if finite and not torch.isfinite(numbers).all():
         raise UnusableError(_not_finite(numbers))
     return numbers.to(torch.complex128 if complex_expected else torch.float64)
 
 
 def is_blank(answer: object) -> bool:
     """Whether the answer is `...` or `None`, or a list or tuple that still contains one."""
-    if answer is ... or answer is None:
-        return True
-    return any(leaf is ... or leaf is None for leaf in _leaves(answer))
+    return any(leaf is ... or leaf is None for leaf in leaves(answer))
 
 
 def resolution(answer: object) -> float:
-    """Half the spacing of the answer's own numbers, relative to their size.
+    """Half the spacing of the coarsest number format in the answer, relative to the numbers.
 
-    A bfloat16 tensor holds fewer than three digits: its rounding is not the learner's mistake.
+    A float16 or bfloat16 tensor holds hardly three digits: its rounding is not the learner's
+    mistake.
     """
-    if is_tensor(answer) and answer.dtype.is_floating_point:  # type: ignore[attr-defined]
-        return torch.finfo(answer.dtype).eps / 2  # type: ignore[attr-defined]
-    return 0.0
-
-
-def is_tensor(value: object) -> bool:
-    """Whether the value really is a tensor, whatever its `__class__` claims."""
-    return issubclass(type(value), Tensor)
+    return max((_rounding(leaf) for leaf in leaves(answer)), default=0.0)
 
 
 def shares_storage(answer: object, tensor: Tensor | None) -> bool:
-    """Whether an answer is the same memory as `tensor`: the tensor itself, a view, its array."""
+    """Whether an answer is the memory of `tensor`: itself, a view, its array, a list of views."""
     if tensor is None or tensor.layout is not torch.strided or tensor.is_meta:
         return False
-    try:
-        own = _plain(answer) if is_tensor(answer) else _from_numpy(answer)
-        if own is None or own.layout is not torch.strided or own.is_meta:
-            return False
-        address = own.untyped_storage().data_ptr()
-        return address != 0 and address == tensor.untyped_storage().data_ptr()
-    except Exception:
-        return False  # an unreadable answer is not autograd's own; `read` says what it is
-
-
-def what_came(answer: object) -> str:
-    """Name what the learner typed, in words: 'A function', 'A list', 'Text' …"""
-    kind = type(answer)
-    if issubclass(kind, bool):
-        return f"The truth value `{bool(answer)}`"
-    if issubclass(kind, str):
-        return "Text (something between quotes)"
-    if issubclass(kind, type):
-        return "A type (a class)"
-    if issubclass(kind, torch.nn.Module):
-        return "A module (a network, not a number)"
-    if issubclass(kind, ModuleType):
-        return "A Python module"
-    if issubclass(kind, BaseException):
-        return "An exception"
-    if kind.__name__ in {"function", "builtin_function_or_method", "method", "method_descriptor"}:
-        return "A function (did you forget the brackets that call it?)"
-    if kind.__name__ in {"generator", "map", "filter", "zip"}:
-        return "A generator (its numbers are not computed yet)"
-    article = "An" if kind.__name__[:1].lower() in "aeiou" else "A"
-    return f"{article} `{kind.__name__}`"
-
-
-def expectation(shape: Sequence[int]) -> str:
-    """Say in words what is expected: a number, or a tensor of a shape."""
-    return (
-        "a single number (shape `()`)"
-        if len(shape) == 0
-        else f"numbers of shape `{written(shape)}`"
-    )
-
-
-def written(shape: Sequence[int]) -> str:
-    """Write a shape the way that Python writes a tuple."""
-    return str(tuple(shape))
+    address = tensor.untyped_storage().data_ptr()
+    return address != 0 and any(_address(leaf) == address for leaf in leaves(answer))
 
 
 # -- reading, kind by kind ------------------------------------------------------------------------
 
 
 def _numbers(answer: object, shape: tuple[int, ...]) -> Tensor:
+    if answer is ... or answer is None:
+        raise UnansweredError
     kind = type(answer)
     if is_tensor(answer):
         return _from_tensor(_plain(answer), shape)
-    array = _from_numpy(answer)
-    if array is not None:
-        return _from_tensor(array, shape)
-    if issubclass(kind, (list, tuple)):
-        return _from_sequence(answer, shape)
+    inside = opened(answer)
+    if inside is not None:
+        return _from_sequence(inside, shape)
+    if is_numpy(answer):
+        return _from_tensor(_from_numpy(answer), shape)
     if issubclass(kind, Number) and not issubclass(kind, bool):
         _require_shape((), shape)
-        return torch.tensor(_number(answer), dtype=_dtype_for(kind), device="cpu")
-    if _is_numpy(answer) and kind.__name__ == "ndarray":  # an array of Python objects
-        return _from_sequence(answer.tolist(), shape)  # type: ignore[attr-defined]
+        return _one_number(answer)
     raise UnusableError(f"{what_came(answer)} came. Expected: {expectation(shape)}.")
 
 
@@ -159,7 +125,7 @@ def _plain(answer: Any) -> Tensor:
     """The tensor that a (sub)class of Tensor really holds, without its history."""
     kind = type(answer)
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        raise UnusableError(f"A `{kind.__name__}` came. Give a plain tensor instead.")
+        raise UnusableError(f"A `{type_name(answer)}` came. Give a plain tensor instead.")
     with torch._C.DisableTorchFunctionSubclass():
         return Tensor.detach(Tensor.as_subclass(answer, Tensor))
 
@@ -174,31 +140,27 @@ def _from_tensor(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
         raise UnusableError(f"Truth values came. Expected: {expectation(shape)}.")
     if tensor.is_quantized:
         raise UnusableError("A quantized tensor came: its numbers are rounded. Give plain floats.")
+    if tensor.is_floating_point() and torch.finfo(tensor.dtype).eps > _COARSEST:
+        raise UnusableError(
+            f"A tensor of `{tensor.dtype}` came: its numbers are too coarse. Give plain floats."
+        )
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
     return tensor.cpu().to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
-def _is_numpy(answer: object) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and issubclass(type(answer), (numpy.ndarray, numpy.generic))
-
-
-def _from_numpy(answer: object) -> Tensor | None:
-    """A tensor over the memory of a NumPy array or scalar of numbers, or None."""
-    if not _is_numpy(answer):
-        return None
+def _from_numpy(answer: object) -> Tensor:
+    """A tensor over the memory of a NumPy array or scalar of numbers."""
     import numpy as np
 
-    array = np.asarray(answer)
-    if np.ma.isMaskedArray(answer):
+    if issubclass(type(answer), np.ma.MaskedArray):
         raise UnusableError("A masked NumPy array came. Give an array without a mask.")
-    if array.dtype.kind not in "fciub":
-        if array.dtype.kind == "O":
-            return None
+    array = np.asarray(answer)
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind not in "fciub":
         raise UnusableError(f"A NumPy array of `{array.dtype}` came. Expected: numbers.")
-    if array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
-        array = array.astype("complex128" if array.dtype.kind == "c" else "float64")
+    if size > {"f": 8, "c": 16}.get(kind, size):  # long doubles
+        array = array.astype("complex128" if kind == "c" else "float64")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
@@ -206,85 +168,81 @@ def _from_numpy(answer: object) -> Tensor | None:
     return torch.from_numpy(array) if array.ndim else torch.from_numpy(array.reshape(1))[0]
 
 
-def _from_sequence(answer: object, shape: tuple[int, ...]) -> Tensor:
+def _from_sequence(inside: list[object] | tuple[object, ...], shape: tuple[int, ...]) -> Tensor:
     # The shape along the first entries is cheap, also for ten million of them.
-    outline = _outline(answer)
-    _require_shape(outline, shape)
-    return torch.stack(list(_rows(answer, shape))) if shape[0] else torch.zeros(shape)
+    _require_shape(_outline(inside), shape)
+    items = list(entries(inside))
+    if len(items) != shape[0]:
+        raise UnusableError("A list came whose length is not what it says.")
+    if not items:
+        return torch.zeros(shape, dtype=torch.float64)
+    if len(shape) == 1 and all(type(item) in (float, int) for item in items):
+        # The usual case, without one tensor per number.
+        return torch.tensor([_float(item) for item in items], dtype=torch.float64)
+    return torch.stack([_row(item, shape) for item in items])
+
+
+def _row(item: object, shape: tuple[int, ...]) -> Tensor:
+    try:
+        return _numbers(item, shape[1:])
+    except ShapeError as error:
+        raise UnusableError(
+            "The parts of your answer differ in length or in depth. "
+            f"Expected: {expectation(shape)}."
+        ) from error
 
 
 def _outline(answer: object) -> tuple[int, ...]:
+    """The shape along the first entries."""
     shape: tuple[int, ...] = ()
-    while issubclass(type(answer), (list, tuple)):
-        items = _items(answer)
-        shape += (len(items),)
+    inside = opened(answer)
+    while inside is not None:
+        shape += (length(inside),)
         if len(shape) > _DEEPEST:
             raise UnusableError("A list nested too deeply came, or one that contains itself.")
-        if not items:
+        if not shape[-1]:
             return shape
-        answer = items[0]
+        answer = next(entries(inside))
+        inside = opened(answer)
     if is_tensor(answer):
         return shape + tuple(_plain(answer).shape)
-    if _is_numpy(answer):
-        return shape + tuple(answer.shape)  # type: ignore[attr-defined]
+    if is_numpy(answer):
+        return shape + tuple(_from_numpy(answer).shape)
     return shape
 
 
-def _rows(answer: object, shape: tuple[int, ...]) -> Iterator[Tensor]:
-    items = _items(answer)
-    if len(items) != shape[0]:
-        raise UnusableError(
-            f"The lists inside your answer have different lengths. Expected: {expectation(shape)}."
-        )
-    if len(shape) == 1 and all(type(item) in (float, int) for item in items):
-        # The usual case, without one tensor per number.
-        yield from torch.tensor([_number(i) for i in items], dtype=torch.float64, device="cpu")
-        return
-    for item in items:
-        try:
-            row = _numbers(item, shape[1:])
-        except _ShapeError as error:
-            raise UnusableError(
-                f"The parts of your answer have different shapes. Expected: {expectation(shape)}."
-            ) from error
-        yield row
-
-
-def _items(answer: object) -> list[object]:
-    """The entries of a list or tuple, whatever a subclass makes of `__iter__`."""
-    reader = list.__iter__ if issubclass(type(answer), list) else tuple.__iter__
-    return list(reader(answer))  # type: ignore[arg-type]
-
-
-def _leaves(answer: object) -> Iterator[object]:
-    """What stands in nested lists and tuples; at most `_SEARCHED` entries are looked at."""
-    if not issubclass(type(answer), (list, tuple)):
-        return
-    waiting, seen = [answer], 0
-    while waiting and seen < _SEARCHED:
-        for item in _items(waiting.pop())[:_SEARCHED]:
-            seen += 1
-            if issubclass(type(item), (list, tuple)):
-                waiting.append(item)
-            else:
-                yield item
-
-
-def _number(value: Any) -> float | complex:
+def _one_number(value: Any) -> Tensor:
     if issubclass(type(value), complex):
-        return complex(value)
+        return torch.tensor(complex(value), dtype=torch.complex128)
+    return torch.tensor(_float(value), dtype=torch.float64)
+
+
+def _float(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise UnusableError("A number too large for a float came.") from None
+        raise UnusableError("A number came that is too large for a float.") from None
 
 
-def _dtype_for(kind: type) -> torch.dtype:
-    return torch.complex128 if issubclass(kind, complex) else torch.float64
+def _rounding(leaf: object) -> float:
+    if is_tensor(leaf):
+        dtype = _plain(leaf).dtype
+        inexact = dtype.is_floating_point or dtype.is_complex
+        return torch.finfo(dtype).eps / 2 if inexact else 0.0
+    if is_numpy(leaf) and leaf.dtype.kind in "fc":  # type: ignore[attr-defined]
+        return float(sys.modules["numpy"].finfo(leaf.dtype).eps) / 2  # type: ignore[attr-defined]
+    return 0.0
 
 
-class _ShapeError(UnusableError):
-    """The shape is another than the one that is expected."""
+def _address(leaf: object) -> int:
+    """Where the memory of an array begins; 0 for what has none that can be known."""
+    try:
+        own = _plain(leaf) if is_tensor(leaf) else _from_numpy(leaf) if is_numpy(leaf) else None
+        if own is None or own.layout is not torch.strided or own.is_meta:
+            return 0
+        return own.untyped_storage().data_ptr()
+    except Exception:
+        return 0  # an unreadable answer is not autograd's own; `read` says what it is
 
 
 def _require_shape(came: Sequence[int], expected: tuple[int, ...]) -> None:
@@ -298,8 +256,8 @@ def _require_shape(came: Sequence[int], expected: tuple[int, ...]) -> None:
         hint = " The two differ only in dimensions of size 1."
     elif 0 in came:
         hint = " Yours has no entries."
-    raise _ShapeError(
-        f"Your answer has shape `{written(came)}`. Expected: {expectation(expected)}.{hint}"
+    raise ShapeError(
+        f"Your answer has shape `{written(came)}`. Expected: {expectation(expected)}.{hint}", came
     )
 
 

@@ -147,7 +147,7 @@ def call(node: Node, arriving: Gradients) -> Gradients:
 
     The gradient of a broadcast operand comes back unsummed; `fitted` undoes the broadcasting.
     """
-    if not isinstance(node, BackwardCFunction):
+    if not _is_python_function(node):
         return _tuple(node(*arriving))
     # A torch.autograd.Function, written in Python. Attributes that its author put on the node may
     # hide methods of the node, so they are taken from the class.
@@ -159,7 +159,7 @@ def call(node: Node, arriving: Gradients) -> Gradients:
         for g, meta in zip(arriving, node._input_metadata, strict=True)
     ]
     with torch._C._EnableTorchFunction():
-        result = _tuple(BackwardCFunction.apply(node, *filled))
+        result = _tuple(BackwardCFunction.apply(node, *filled))  # type: ignore[no-untyped-call]
     # It returns one gradient per argument, also for arguments that are no tensors.
     needed = node.needs_input_grad
     if len(result) < len(needed):
@@ -168,6 +168,10 @@ def call(node: Node, arriving: Gradients) -> Gradients:
         )
     gradients = (g for g, need in zip(result, needed, strict=False) if need)
     return tuple(None if child is None else next(gradients) for child, _ in node.next_functions)
+
+
+def _is_python_function(node: Node) -> bool:
+    return isinstance(node, BackwardCFunction)
 
 
 def is_leaf(node: Node) -> bool:

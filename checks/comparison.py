@@ -14,15 +14,19 @@ from torch import Tensor
 
 _SHOWN = 6  # indices of wrong entries that a message lists
 _LARGEST_SHARE = 1e-6
+_NOTHING = 1e-12  # taken for 0 where the truth is 0 everywhere, and so has no scale of its own
+_PATTERNED = 1_000_000  # entries; in larger tensors no pattern is looked for
 
 
-def tolerance(truth: Tensor, resolution: float = 0.0) -> Tensor:
+def tolerance(truth: Tensor, resolution: float = 0.0, rounding: Tensor | None = None) -> Tensor:
     """How far each entry may be off: half a unit in the third significant digit of that entry.
 
     Args:
         truth: the true values.
         resolution: relative rounding of the number formats themselves (see
             `answers.resolution`).
+        rounding: for each entry, how large a number rounding alone can make of it (see
+            `truth.Question.rounding`). An entry that is no larger is taken for zero.
 
     Returns:
         A tensor of the shape of `truth`. For entries that cancel to nothing there is 1e-6 of the
@@ -30,14 +34,20 @@ def tolerance(truth: Tensor, resolution: float = 0.0) -> Tensor:
         [100, -0.15] for [100, 0.3].
     """
     size = truth.abs()
+    largest = float(size.max()) if size.numel() else 0.0
     digits = torch.where(size > 0, 10.0 ** (torch.floor(torch.log10(size)) - 2), 0.0)
-    largest = size.max() if size.numel() else size.sum()
-    return torch.maximum(digits / 2, resolution * size) + _LARGEST_SHARE * largest
+    smallest = _LARGEST_SHARE * largest if largest else _NOTHING
+    allowed = digits / 2 + resolution * size + smallest
+    if rounding is None:
+        return allowed
+    return torch.where(size <= rounding, torch.maximum(allowed, rounding), allowed)
 
 
-def agrees(answer: Tensor, truth: Tensor, resolution: float = 0.0) -> Tensor:
+def agrees(
+    answer: Tensor, truth: Tensor, resolution: float = 0.0, rounding: Tensor | None = None
+) -> Tensor:
     """Tell for each entry whether the answer is right, as a boolean tensor of the same shape."""
-    return (answer - truth).abs() <= tolerance(truth, resolution)
+    return (answer - truth).abs() <= tolerance(truth, resolution, rounding)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,12 @@ class Difference:
 
 
 def difference(
-    answer: Tensor, truth: Tensor, *, sizes: Collection[int] = (), resolution: float = 0.0
+    answer: Tensor,
+    truth: Tensor,
+    *,
+    sizes: Collection[int] = (),
+    resolution: float = 0.0,
+    rounding: Tensor | None = None,
 ) -> Difference:
     """Describe a wrong answer: how many entries are off and which, and the pattern if there is one.
 
@@ -58,9 +73,9 @@ def difference(
         answer: what the learner gave.
         truth: the true values, of the same shape.
         sizes: numbers N of the exercise (entries, rows, columns); factors N and 1/N are named.
-        resolution: as in `tolerance`.
+        resolution, rounding: as in `tolerance`.
     """
-    right = agrees(answer, truth, resolution)
+    right = agrees(answer, truth, resolution, rounding)
     wrong = int((~right).sum())
     sentences = []
     if truth.numel() > 1:
@@ -74,7 +89,7 @@ def difference(
 def _which(right: Tensor, wrong: int) -> str:
     if wrong == right.numel():
         return f"All {wrong} entries are off."
-    indices = [tuple(index) for index in (~right).nonzero().tolist()[:_SHOWN]]
+    indices = (~right).nonzero()[:_SHOWN].tolist()
     listed = ", ".join(f"`[{', '.join(map(str, index))}]`" for index in indices)
     more = "" if wrong <= _SHOWN else f" and {wrong - _SHOWN} more"
     entries = "entry is" if wrong == 1 else "entries are"
@@ -85,10 +100,10 @@ def _pattern(answer: Tensor, truth: Tensor, sizes: Collection[int], resolution: 
     def fits(candidate: Tensor) -> bool:
         return bool(agrees(answer, candidate, resolution).all())
 
-    if not truth.any():
+    if not truth.any() or truth.numel() > _PATTERNED:
         return ""  # zero times anything is zero: there is no pattern to see
     if not answer.any():
-        return "Your answer is all zeros."
+        return "Your answer is zero." if truth.numel() == 1 else "Your answer is all zeros."
     if fits(-truth):
         return "Every entry has the wrong sign." if truth.numel() > 1 else "The sign is wrong."
     if truth.ndim == 2 and truth.shape[0] == truth.shape[1] and fits(truth.T):

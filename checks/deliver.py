@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec
 
+from checks.undisturbed import undisturbed
 from checks.verdict import CheckFailed, Outcome, Verdict
+from checks.wording import type_name
 
 P = ParamSpec("P")
 
+_LONGEST_LABEL = 80
+
 
 def delivered(check: Callable[P, Verdict]) -> Callable[P, Verdict]:
-    """Make a check strict where the environment asks for it.
+    """Make a check safe, and strict where the environment asks for it.
 
-    With `CHECKS_STRICT=1`, or while nbgrader runs a notebook (`NBGRADER_EXECUTION`), a check that
-    is not correct raises `CheckFailed` with the same text.
+    Whatever goes wrong inside becomes a verdict; only an interrupt goes through. The notebook is
+    left as it was. With `CHECKS_STRICT=1`, or while nbgrader runs a notebook
+    (`NBGRADER_EXECUTION`), a check that is not correct raises `CheckFailed` with the same text.
     """
 
     @wraps(check)
     def run(*args: P.args, **kwargs: P.kwargs) -> Verdict:
-        verdict = check(*args, **kwargs)
+        try:
+            with undisturbed():
+                # No frame may come between: the check looks up names in the cell that called it.
+                verdict = check(*args, **kwargs)
+        except (Exception, SystemExit, GeneratorExit) as error:
+            verdict = _stumbled(check, args, kwargs, error)
+        verdict = _labelled(verdict)
         if strict() and not verdict:
             raise CheckFailed(verdict)
         return verdict
@@ -50,3 +64,46 @@ def invalid(exercise: str, sentence: str) -> Verdict:
 def state(exercise: str, sentence: str) -> Verdict:
     """The verdict where the notebook around the answer is not ready."""
     return Verdict(exercise, Outcome.INVALID, (sentence,), about="notebook")
+
+
+def _stumbled(
+    check: Callable[..., Verdict],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    error: BaseException,
+) -> Verdict:
+    exercise = args[0] if args else kwargs.get("exercise", "?")
+    try:
+        inspect.signature(check).bind(*args, **kwargs)
+    except TypeError as wrong:
+        sentence = f"`checks.{check.__name__}` was called in the wrong way: {wrong}."
+        return state(exercise, sentence)  # type: ignore[arg-type]  # `_labelled` mends it
+    sentence = (
+        f"Something came that this check cannot handle ({_place(error)}), so nothing is said about "
+        "your answer. Run the cells of this exercise again, from the top. If that does not help, "
+        "show this message to whoever gave you the course."
+    )
+    return state(exercise, sentence)  # type: ignore[arg-type]
+
+
+def _place(error: BaseException) -> str:
+    """The kind of an error and where it came from; not its text, which may hold true values."""
+    trace, here = error.__traceback__, ""
+    while trace is not None:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        if path.parent == Path(__file__).parent:
+            here = f", {path.name} line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"`{type_name(error)}`{here}"
+
+
+def _labelled(verdict: Verdict) -> Verdict:
+    """The same verdict, with an exercise label that surely is a text on one line."""
+    label = verdict.exercise
+    if type(label) is str and label.isprintable() and len(label) <= _LONGEST_LABEL:
+        return verdict
+    try:
+        text = "".join(c for c in str(label) if c.isprintable())[:_LONGEST_LABEL]
+    except Exception:
+        text = f"({type_name(label)})"
+    return replace(verdict, exercise=text)

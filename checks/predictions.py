@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from numbers import Number
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from checks import answers
-from checks.answers import UnansweredError, UnusableError, is_tensor, what_came
+from checks import answers, states
+from checks.answers import UnansweredError, UnusableError
 from checks.comparison import agrees, difference
 from checks.deliver import delivered, invalid, state, unanswered
+from checks.nesting import entries, is_numpy, leaves
+from checks.undisturbed import as_in_the_notebook
 from checks.verdict import Outcome, Verdict, overall
+from checks.wording import a, is_tensor, listed, type_name, what_came
 
 # What goes wrong, in the words that a learner picks from, and a part of PyTorch's own message.
 _MESSAGES = {
@@ -34,6 +39,10 @@ _MESSAGES = {
 }
 NO_ERROR = "no error"
 CAUSES: tuple[str, ...] = (NO_ERROR, *_MESSAGES)
+_ON_THE_LIST = {str.casefold(cause): cause for cause in CAUSES}
+
+_NOT_SO = "PyTorch gives something else."
+_TEXTS = (str, torch.dtype, torch.layout, torch.device, torch.memory_format, type)
 
 
 @delivered
@@ -43,12 +52,13 @@ def value(exercise: str, predicted: object, actual: object) -> Verdict:
     Args:
         exercise: the label of the exercise, such as "4.1".
         predicted: the learner's prediction; unanswered while it is `...`.
-        actual: a flag, a text, a shape, a number, a tensor, None, a dtype; or a dict of these.
+        actual: a flag, a text, a shape, a number, a tensor, None, a dtype; a list of these; or a
+            dict of these, whose keys are then the keys of the prediction.
 
     Raises:
         CheckFailed: in strict mode only, where the verdict is not correct.
     """
-    if actual is ...:
+    if any(leaf is ... for leaf in leaves(actual)):
         sentence = "There is nothing to compare with yet: run the cells above this one first."
         return state(exercise, sentence)
     if issubclass(type(actual), dict):
@@ -69,16 +79,17 @@ def error(exercise: str, predicted: object, attempt: Callable[[], object]) -> Ve
     Raises:
         CheckFailed: in strict mode only, where the verdict is not correct.
     """
-    if not callable(attempt):
-        return state(exercise, "The last argument of this check must be a function.")
     if predicted is ... or predicted is None:
         return unanswered(exercise)
-    listed = ", ".join(f'"{cause}"' for cause in CAUSES)
+    if is_tensor(attempt) or not callable(attempt):
+        sentence = f"The last argument of this check must be a function, but it is {a(attempt)}."
+        return state(exercise, sentence)
+    causes = ", ".join(f'"{cause}"' for cause in CAUSES)
     if not issubclass(type(predicted), str):
-        return invalid(exercise, f"{what_came(predicted)} came. Expected: one of {listed}.")
-    guess = " ".join(str.split(str.casefold(str(predicted))))
-    if guess not in CAUSES:
-        return invalid(exercise, f"This is not on the list. Expected: one of {listed}.")
+        return invalid(exercise, f"{what_came(predicted)} came. Expected: one of {causes}.")
+    guess = _ON_THE_LIST.get(" ".join(_folded(predicted).split()))
+    if guess is None:
+        return invalid(exercise, f"This is not on the list. Expected: one of {causes}.")
     cause, message = _what_happens(attempt)
     if not cause:
         return state(exercise, f"Another error came than those on the list: {message}")
@@ -88,125 +99,171 @@ def error(exercise: str, predicted: object, attempt: Callable[[], object]) -> Ve
 
 
 def _what_happens(attempt: Callable[[], object]) -> tuple[str, str]:
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
-        try:
+    """The cause, or '' for one that is not on the list; and the message."""
+    try:
+        with as_in_the_notebook():
             attempt()
-        except Exception as raised:
-            text = f"{type(raised).__name__}: {str(raised).splitlines()[0] if str(raised) else ''}"
-            found = (cause for cause, part in _MESSAGES.items() if part in str(raised))
-            return next(found, ""), text
+    except (Exception, SystemExit) as raised:
+        text = states.message(raised)
+        cause = next((cause for cause, part in _MESSAGES.items() if part in text), "")
+        return cause, f"{type_name(raised)}: {text}"
     return NO_ERROR, "nothing at all, it just runs."
 
 
 def _several(exercise: str, predicted: object, actual: object) -> Verdict:
     assert isinstance(actual, dict)
+    wanted = dict(dict.items(actual))
     if predicted is ... or predicted is None:
         return unanswered(exercise)
-    keys = ", ".join(f"`{key}`" for key in actual)
+    keys = listed([*wanted])
+    if not wanted or len({str(key) for key in wanted}) < len(wanted):
+        return state(exercise, f"The keys of the last argument must be different texts, not {keys}")
     if not issubclass(type(predicted), dict):
         sentence = f"{what_came(predicted)} came. Expected: a dict with the keys {keys}."
         return invalid(exercise, sentence)
-    assert isinstance(predicted, dict)
-    given = dict(dict.items(predicted))
-    entries = {str(key): _one(str(key), given.get(key, ...), true) for key, true in actual.items()}
-    if any(key not in actual for key in given):
-        sentence = f"Your dict has other keys than the ones asked for: {keys}."
-        return Verdict(exercise, Outcome.INVALID, (sentence,), entries=entries)
-    return Verdict(exercise, overall(entries), entries=entries)
+    given: dict[object, object] = dict(dict.items(predicted))  # type: ignore[arg-type]
+    found = {str(key): _one(str(key), given.get(key, ...), wanted[key]) for key in wanted}
+    other = [key for key in given if key not in wanted]
+    if other:
+        sentence = f"Nothing was asked about {listed(other)}. The keys are {keys}."
+        return Verdict(exercise, Outcome.INVALID, (sentence,), entries=found)
+    return Verdict(exercise, overall(found), entries=found)
 
 
 def _one(exercise: str, predicted: object, actual: object) -> Verdict:
-    kind = type(actual)
-    if predicted is ... or (predicted is not None and answers.is_blank(predicted)):
+    # None may be what really comes out (a `.grad`), so here only `...` is a blank.
+    if any(leaf is ... for leaf in leaves(predicted)):
         return unanswered(exercise)
+    kind = type(actual)
     if actual is None or predicted is None:
         return _verdict(exercise, _means_none(predicted) and actual is None)
     if issubclass(kind, bool):
-        return _flag(exercise, predicted, actual)
-    if issubclass(kind, (str, torch.dtype, torch.layout, torch.device, type)):
+        return _flag(exercise, predicted, actual is True)
+    if issubclass(kind, _TEXTS):
         return _text(exercise, predicted, actual)
     if issubclass(kind, (tuple, list)):
-        return _shape(exercise, predicted, actual)
-    if is_tensor(actual) or issubclass(kind, Number):
+        return _sequence(exercise, predicted, actual)
+    if is_tensor(actual) or is_numpy(actual) or issubclass(kind, Number):
         return _numbers(exercise, predicted, actual)
-    return state(exercise, f"A `{kind.__name__}` is nothing that this check can compare with.")
+    return state(exercise, f"This check cannot compare with {a(actual)}.")
 
 
 def _means_none(predicted: object) -> bool:
     return predicted is None or (
-        issubclass(type(predicted), str) and str(predicted).strip().casefold() == "none"
+        issubclass(type(predicted), str) and _folded(predicted) in {"none", "`none`"}
     )
 
 
-def _flag(exercise: str, predicted: object, actual: object) -> Verdict:
-    if not issubclass(type(predicted), bool):
-        return invalid(exercise, f"{what_came(predicted)} came. Expected: `True` or `False`.")
-    return _verdict(exercise, predicted == actual)
+def _flag(exercise: str, predicted: object, actual: bool) -> Verdict:
+    if type(predicted) is bool:
+        return _verdict(exercise, predicted is actual)
+    if is_tensor(predicted) or is_numpy(predicted):  # a comparison of tensors gives one of these
+        flag = torch.as_tensor(predicted)
+        if flag.dtype is torch.bool and flag.ndim == 0:
+            return _verdict(exercise, bool(flag) is actual)
+    return invalid(exercise, f"{what_came(predicted)} came. Expected: `True` or `False`.")
 
 
 def _text(exercise: str, predicted: object, actual: object) -> Verdict:
-    if type(predicted) is type(actual) and not issubclass(type(predicted), str):
-        return _verdict(exercise, predicted == actual)
-    if not issubclass(type(predicted), str):
+    if issubclass(type(predicted), str):
+        guess, true = _folded(predicted), _folded(_spelled(actual))
+        named = vars(torch).get(guess) if isinstance(actual, torch.dtype) else None
+        return _verdict(exercise, guess == true or named is actual)
+    if isinstance(actual, str) or not issubclass(type(predicted), _TEXTS):
         return invalid(exercise, f"{what_came(predicted)} came. Expected: a name, in quotes.")
-    true = actual.__name__ if isinstance(actual, type) else str(actual)
-    guess = str(predicted).strip().casefold().removeprefix("torch.")
-    return _verdict(exercise, guess == true.strip().casefold().removeprefix("torch."))
+    return _verdict(exercise, type(predicted) is type(actual) and predicted == actual)
 
 
-def _shape(exercise: str, predicted: object, actual: object) -> Verdict:
-    assert isinstance(actual, (tuple, list))
-    if issubclass(type(predicted), int) and not issubclass(type(predicted), bool):
+def _spelled(actual: object) -> str:
+    return actual.__name__ if isinstance(actual, type) else str(actual)
+
+
+def _folded(text: object) -> str:
+    """A text without what does not matter: capitals, spaces around it, a leading `torch.`."""
+    return str.casefold(str.strip(text)).removeprefix("torch.")  # type: ignore[arg-type]
+
+
+def _sequence(exercise: str, predicted: object, actual: object) -> Verdict:
+    true = list(actual)  # type: ignore[call-overload]
+    if is_tensor(predicted) or is_numpy(predicted):
+        predicted = predicted.tolist()  # type: ignore[attr-defined]
+    if issubclass(type(predicted), (int, float)) and not issubclass(type(predicted), bool):
         sentence = "A single number came. Expected: a tuple, such as `(3,)` or `(2, 4)`."
         return invalid(exercise, sentence)
     if not issubclass(type(predicted), (tuple, list)):
         return invalid(exercise, f"{what_came(predicted)} came. Expected: a tuple or a list.")
-    assert isinstance(predicted, (tuple, list))
-    if len(predicted) != len(actual):
+    given = list(entries(predicted))  # type: ignore[arg-type]
+    if len(given) != len(true):
         return _verdict(exercise, False)
-    parts = [_one(exercise, p, a) for p, a in zip(predicted, actual, strict=True)]
-    bad = [part for part in parts if part.outcome is Outcome.INVALID]
-    return bad[0] if bad else _verdict(exercise, all(parts))
+    parts = [_one(exercise, p, t) for p, t in zip(given, true, strict=True)]
+    unusable = [part for part in parts if part.outcome is Outcome.INVALID]
+    return unusable[0] if unusable else _verdict(exercise, all(parts))
 
 
 def _numbers(exercise: str, predicted: object, actual: object) -> Verdict:
     true = _tensor(actual)
+    if true is None:
+        return state(exercise, f"This check cannot compare with {a(actual)}.")
     if true.dtype is torch.bool:
         return _flags(exercise, predicted, true)
+    if type(predicted) is int and type(actual) is int:
+        return _verdict(exercise, predicted == actual)  # exact, however large
     try:
-        given = answers.read(predicted, true.shape, complex_expected=true.is_complex())
+        given = answers.read(
+            predicted, true.shape, complex_expected=true.is_complex(), finite=False
+        )
     except UnansweredError:
         return unanswered(exercise)
     except UnusableError as problem:
         return invalid(exercise, str(problem))
     precise = true.to(given.dtype)
-    exact = not (true.is_floating_point() or true.is_complex())
-    right = given == precise if exact else agrees(given, precise, answers.resolution(predicted))
+    resolution = max(answers.resolution(predicted), answers.resolution(true))
+    right = _same(given, precise, resolution, exact=not true.is_floating_point())
     if right.all():
         return _verdict(exercise, True)
-    sentences = difference(given, precise).sentences if true.numel() > 1 else ()
+    sentences: tuple[str, ...] = ()
+    if true.numel() > 1 and torch.isfinite(given).all() and torch.isfinite(precise).all():
+        sentences = difference(given, precise, resolution=resolution).sentences
     return Verdict(exercise, Outcome.WRONG, (_NOT_SO, *sentences))
 
 
+def _same(given: Tensor, true: Tensor, resolution: float, *, exact: bool) -> Tensor:
+    """Which entries are right. `nan` is right for `nan`, and an infinity for the same one."""
+    if exact and not true.is_complex():
+        return given == true
+    finite = torch.isfinite(true)
+    near = agrees(given, torch.where(finite, true, 0), resolution)
+    alike = (given == true) | (torch.isnan(given) & torch.isnan(true))
+    return torch.where(finite, near, alike)
+
+
 def _flags(exercise: str, predicted: object, true: Tensor) -> Verdict:
-    given = predicted.tolist() if is_tensor(predicted) else predicted  # type: ignore[attr-defined]
-    wanted = true.tolist()
-    if issubclass(type(wanted), bool):
-        return _flag(exercise, given, wanted)
-    return _shape(exercise, given, wanted)
+    wanted: Any = true.tolist()
+    if true.ndim == 0:
+        return _flag(exercise, predicted, wanted)
+    return _sequence(exercise, predicted, wanted)
 
 
-def _tensor(actual: object) -> Tensor:
+def _tensor(actual: object) -> Tensor | None:
+    """What really came out, as a tensor; None for numbers that none can hold."""
     if is_tensor(actual):
         assert isinstance(actual, Tensor)
-        return actual.detach().cpu()
-    if issubclass(type(actual), int):
-        return torch.tensor(actual, device="cpu")
-    wide = torch.complex128 if issubclass(type(actual), complex) else torch.float64
-    return torch.tensor(actual, dtype=wide, device="cpu")
-
-
-_NOT_SO = "PyTorch gives something else."
+        if actual.is_meta or actual.is_nested:
+            return None
+        dense = actual.detach().cpu()
+        dense = dense.dequantize() if dense.is_quantized else dense
+        return dense if dense.layout is torch.strided else dense.to_dense()
+    if is_numpy(actual):
+        try:
+            return torch.as_tensor(actual)
+        except TypeError:
+            return None
+    if issubclass(type(actual), complex):
+        return torch.tensor(actual, dtype=torch.complex128)
+    number = float(actual)  # type: ignore[arg-type]
+    if issubclass(type(actual), int) and math.isfinite(number) and abs(number) < 2**63:
+        return torch.tensor(actual)
+    return torch.tensor(number, dtype=torch.float64)
 
 
 def _verdict(exercise: str, right: bool) -> Verdict:

@@ -2,38 +2,34 @@
 
 The numbers come from PyTorch's own backward formulas, node by node (`backward`), because that
 leaves the learner's notebook alone: no hook fires, no `.grad` is written, the graph stays. Where a
-node cannot be called by itself, `torch.autograd.grad` is asked.
+node cannot be called by itself, `torch.autograd.grad` is asked (`engine`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from checks import backward
-from checks.answers import is_tensor, written
-from checks.backward import Edge, Node, Pass
+from checks import backward, engine, states
+from checks.backward import Edge, Gradients, Node, Pass
+from checks.states import StateError
+from checks.undisturbed import as_in_the_notebook
+from checks.wording import is_tensor, type_name
 
-# The last words of the sentences about a notebook in an unexpected state.
-_AGAIN = "Run the cells that compute it again, from the top of the exercise."
-
-
-class StateError(Exception):
-    """The notebook, not the answer, is in a state in which nothing can be compared."""
+_SHAKES = 3  # passes that look how far rounding moves a gradient
+_UNITS = 16  # so many roundings are granted to an entry that is nothing but rounding
 
 
 @dataclass(frozen=True)
 class Question:
     """What a check asks of PyTorch: the gradient of `of`, weighted with `v`, at each of `wrt`.
 
-    `names` are the names under which the learner knows `of`, `v` and the tensors of the graph; they
-    are used in messages only.
+    `called` is the name under which the learner knows `of`; it is used in messages only.
     """
 
     of: Tensor
@@ -73,38 +69,72 @@ class Question:
         Raises:
             StateError: the graph was freed or changed, or a gradient is not finite.
         """
-        with _explained(self.called):
+        with states.explained(self.called):
             try:
                 arriving = self.seen.arriving
                 found = {name: arriving.get(edge) for name, edge in self.edges.items()}
             except RuntimeError as error:
-                if _KNOWN_STATES.get(_cause(error)):
+                if states.known(error):
                     raise
-                found = self._from_engine()
-        return {name: self._finished(name, gradient) for name, gradient in found.items()}
+                found = engine.gradients(self.of, self.wrt, self.v)
+            return {name: self._finished(name, gradient) for name, gradient in found.items()}
 
-    def _from_engine(self) -> dict[str, Tensor | None]:
-        with torch.inference_mode(False):
-            gradients = torch.autograd.grad(
-                self.of, list(self.wrt.values()), self.v, retain_graph=True, allow_unused=True
-            )
-        return dict(zip(self.wrt, gradients, strict=True))
+    def rounding(self, name: str, eps: float) -> Tensor:
+        """How large a number rounding alone can make of each entry of a gradient.
+
+        Where large terms cancel, what is left of them is noise: `softmax(x).sum()` has gradients of
+        about 1e-9 where the right answer is 0. Here every number of the backward pass is shaken a
+        little, and what that does to the result is scaled to the rounding of the number format.
+
+        Args:
+            name: which of `wrt`.
+            eps: the spacing of the learner's numbers, relative to them.
+
+        Returns:
+            A tensor of the shape of the gradient, all zeros where nothing cancels or where it
+            cannot be known.
+        """
+        true = self.gradients[name]
+        own = torch.finfo(true.dtype).eps
+        size = own**0.5
+        source = torch.Generator().manual_seed(0)
+
+        def shaken(gradient: Tensor | None) -> Tensor | None:
+            if gradient is None or gradient.layout is not torch.strided:
+                return gradient
+            noise = torch.rand(gradient.shape, generator=source, dtype=torch.float64) * 2 - 1
+            factor: Tensor = (1 + size * noise).to(gradient.device, gradient.real.dtype)
+            return gradient * factor
+
+        def rule(node: Node, _arriving: Gradients, result: Gradients) -> Gradients:
+            return backward.fitted(node, tuple(map(shaken, result)))
+
+        moved = torch.zeros(true.shape, dtype=torch.float64)
+        try:
+            for _ in range(_SHAKES):
+                shaking = backward.run(self.root, self.v, self.nodes, rule=rule)
+                distance = shaking.arriving[self.edges[name]].cpu() - true
+                moved = torch.maximum(moved, distance.abs().double())
+        except Exception:
+            moved.zero_()
+        moved *= _UNITS * max(own, eps) / size
+        return moved
 
     def _finished(self, name: str, gradient: Tensor | None) -> Tensor:
         tensor = self.wrt[name]
-        with torch.no_grad():
-            if gradient is None:  # PyTorch's way to say that nothing flows back
-                return torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
-            if gradient.layout is not torch.strided:
-                gradient = gradient.to_dense()
-            gradient = gradient.detach().cpu()
-            if not torch.isfinite(gradient).all():
-                raise StateError(
-                    f"PyTorch's own gradient of `{self.called}` with respect to `{name}` "
-                    "is not finite here (`nan` or `inf`), so there is nothing to compare with. "
-                    f"Look at the values that go into it. {_AGAIN}"
-                )
-            return gradient
+        if gradient is None:  # PyTorch's way to say that nothing flows back
+            return torch.zeros(tensor.shape, dtype=tensor.dtype)
+        if gradient.layout is not torch.strided:
+            gradient = gradient.to_dense()
+        if gradient.shape != tensor.shape:
+            raise StateError(
+                f"`{name}` had another shape when `{self.called}` was computed. "
+                f"{states.again(name)}"
+            )
+        gradient = gradient.detach().cpu()
+        if not torch.isfinite(gradient).all():
+            raise states.not_finite(name, self.called)
+        return gradient
 
 
 def ask(
@@ -126,21 +156,20 @@ def ask(
     Raises:
         StateError: with a sentence for the learner that says what to run again.
     """
-    inputs = {name: _checked_input(name, tensor) for name, tensor in wrt.items()}
+    if not wrt:
+        raise StateError("`wrt` is empty: no tensor is given to take a gradient with respect to.")
+    inputs = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
     if not is_tensor(of) and callable(of):
         inputs = {name: fresh(tensor) for name, tensor in inputs.items()}
-        of = evaluate(of, inputs)
-    result = _checked_result(of, called)
-    for name, tensor in inputs.items():
-        if not tensor.requires_grad:
-            raise StateError(
-                f"`{name}` does not require grad, so PyTorch keeps no gradient for it. "
-                f"{_again(name)}"
-            )
-    question = Question(result, inputs, _checked_upstream(v, result, called), called)
-    for name, edge in question.edges.items():
-        if edge[0] not in question.inside:
-            raise StateError(_not_connected(name, inputs[name], called))
+        of, called = evaluate(of, inputs), states.FUNCTION
+    result = states.checked_result(of, called)
+    inputs = {name: states.tracked(name, tensor) for name, tensor in inputs.items()}
+    question = Question(result, inputs, states.checked_upstream(v, result, called), called)
+    with states.explained(called):
+        reached = {question.root}.union(*(node.next_functions for node in question.nodes))
+        for name, edge in question.edges.items():
+            if edge not in reached:
+                raise states.not_connected(name, inputs[name], called)
     return question
 
 
@@ -154,15 +183,20 @@ def jacobian(of: object, wrt: Mapping[str, object], *, called: str = "of") -> Te
     """
     ((name, tensor),) = wrt.items()
     if not is_tensor(of) and callable(of):
-        inputs = {name: fresh(_checked_input(name, tensor))}
-        of, wrt = evaluate(of, inputs), inputs
-    result = _checked_result(of, called)
+        inputs = {name: fresh(states.checked_input(name, tensor))}
+        of, wrt, called = evaluate(of, inputs), inputs, states.FUNCTION
+    result = states.checked_result(of, called)
+    zeros = torch.zeros(result.shape, dtype=result.dtype, device=result.device)
+    question = ask(result, wrt, zeros, called=called)
     rows = []
     for i in range(result.numel()):
-        one_hot = torch.zeros(result.shape, dtype=result.dtype, device=result.device)
+        one_hot = zeros.clone()
         one_hot.view(-1)[i] = 1
-        rows.append(ask(result, wrt, one_hot, called=called).gradients[name])
-    shape = (*result.shape, *wrt[name].shape)  # type: ignore[attr-defined]
+        row = replace(question, v=one_hot)
+        # The graph is the same for every row.
+        vars(row).update({key: vars(question)[key] for key in ("root", "edges", "nodes", "inside")})
+        rows.append(row.gradients[name])
+    shape = (*result.shape, *question.wrt[name].shape)
     return torch.stack(rows).reshape(shape) if rows else torch.zeros(shape)
 
 
@@ -174,137 +208,15 @@ def fresh(tensor: Tensor) -> Tensor:
 
 
 def evaluate(function: Callable[..., Any], inputs: Mapping[str, Tensor]) -> object:
-    """Call a function of the inputs with gradients on, and leave the random state alone.
+    """Call a function of the inputs with gradients on.
 
     Raises:
         StateError: the function raised.
     """
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with as_in_the_notebook():
         try:
             return function(*inputs.values())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise StateError(
-                f"The function given as `of` raised {type(error).__name__}: {error}."
+                f"The function given as `of` raised `{type_name(error)}`: {states.message(error)}."
             ) from error
-
-
-# -- what the notebook may have done --------------------------------------------------------------
-
-
-def _checked_input(name: str, tensor: object) -> Tensor:
-    if not is_tensor(tensor):
-        raise StateError(
-            f"`wrt` must be a tensor, or a dict of tensors, but `{name}` is "
-            f"{_a(tensor)}. {_again(name)}"
-        )
-    assert isinstance(tensor, Tensor)
-    if tensor.is_meta:
-        raise StateError(f"`{name}` is on the `meta` device: it has no numbers. {_again(name)}")
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        raise StateError(
-            f"`{name}` holds `{tensor.dtype}`. Only floating point and complex tensors can have a "
-            f"gradient. {_again(name)}"
-        )
-    return tensor
-
-
-def _checked_result(of: object, called: str) -> Tensor:
-    if not is_tensor(of):
-        hint = " It is still blank." if of is ... or of is None else ""
-        raise StateError(f"`{called}` must be a tensor, but it is {_a(of)}.{hint} {_again(called)}")
-    assert isinstance(of, Tensor)
-    if of.is_meta:
-        raise StateError(f"`{called}` is on the `meta` device: it has no numbers. {_again(called)}")
-    if of.is_inference():
-        raise StateError(
-            f"`{called}` was computed in `torch.inference_mode()`: it can never have a graph. "
-            f"{_again(called)}"
-        )
-    if not of.requires_grad:
-        raise StateError(
-            f"`{called}` has no graph: it was computed while nothing was tracked (under "
-            "`torch.no_grad()`, after `detach()`, or from tensors that do not require grad). "
-            f"{_again(called)}"
-        )
-    return of
-
-
-def _checked_upstream(v: object, of: Tensor, called: str) -> Tensor:
-    if v is None:
-        if of.numel() != 1 or of.is_complex():
-            raise StateError(
-                f"`{called}` is not a single real number (its shape is `{written(of.shape)}`), "
-                "so a gradient needs weights `v` of the same shape. "
-                f"Was `{called}` computed by another cell in between? {_again(called)}"
-            )
-        return torch.ones(of.shape, dtype=of.dtype, device=of.device)
-    if not is_tensor(v):
-        raise StateError(f"`v` must be a tensor, but it is {_a(v)}. {_again('v')}")
-    assert isinstance(v, Tensor)
-    if v.shape != of.shape:
-        raise StateError(
-            f"`v` has shape `{written(v.shape)}`, but `{called}` has shape `{written(of.shape)}`. "
-            f"The two must be the same. {_again('v')}"
-        )
-    if v.is_meta or v.dtype is torch.bool:
-        raise StateError(f"`v` must hold plain numbers. {_again('v')}")
-    if v.is_complex() and not of.is_complex():
-        raise StateError(f"`v` is complex, but `{called}` is real. {_again('v')}")
-    return v.detach().to(device=of.device, dtype=of.dtype)
-
-
-def _not_connected(name: str, tensor: Tensor, called: str) -> str:
-    text = f"`{called}` does not depend on `{name}`: no path of its graph leads there."
-    if tensor._version and not tensor.is_leaf:
-        text += f" `{name}` has been changed in place, perhaps after `{called}` was computed."
-    else:
-        text += f" Perhaps `{name}` was made anew after `{called}` was computed."
-    return f"{text} {_again(name)}"
-
-
-_KNOWN_STATES = {
-    "freed": (
-        "The graph of `{called}` has been freed: `backward()` has already been called on it, "
-        "and that gives the saved values away."
-    ),
-    "changed": (
-        "A tensor that the graph of `{called}` needs has been changed in place since, so its "
-        "gradient can no longer be computed."
-    ),
-}
-
-
-def _cause(error: RuntimeError) -> str:
-    text = str(error)
-    if "second time" in text or "already been freed" in text:
-        return "freed"
-    if "modified by an inplace operation" in text:
-        return "changed"
-    return ""
-
-
-@contextmanager
-def _explained(called: str) -> Iterator[None]:
-    try:
-        yield
-    except StateError:
-        raise
-    except Exception as error:
-        known = _KNOWN_STATES.get(_cause(error)) if isinstance(error, RuntimeError) else None
-        text = (known or "PyTorch cannot differentiate `{called}`: ").format(called=called)
-        if not known:
-            text += f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise StateError(f"{text} {_again(called)}") from error
-
-
-def _a(value: object) -> str:
-    kind = type(value).__name__
-    if kind in {"function", "method", "builtin_function_or_method"}:
-        return "a function (is a pair of brackets missing?)"
-    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} `{kind}`"
-
-
-def _again(name: str) -> str:
-    if name in {"of", "wrt", "v"}:
-        return _AGAIN
-    return f"Run the cell that computes `{name}` again, and those after it."

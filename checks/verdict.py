@@ -49,19 +49,30 @@ class Verdict:
     `sentences` are plain English, with names and code between backticks. `about` tells whether
     they speak of the learner's answer or of the state of the notebook around it. `entries` holds
     one verdict per name where several gradients were asked for at once. `mistakes` are the names
-    of the mal-rules that explain the answer: a teacher's report counts them.
+    of the mal-rules that explain the answer: a teacher's report counts them. `follows` marks a
+    gradient that is wrong, but right given the learner's earlier step, and `worth` is the share of
+    its points that it still earns.
     """
 
     exercise: str
     outcome: Outcome
     sentences: tuple[str, ...] = ()
     about: Literal["answer", "notebook"] = "answer"
-    entries: Mapping[str, Verdict] = field(default_factory=dict)
+    entries: Mapping[str, Verdict] = field(default_factory=dict, hash=False)
     mistakes: tuple[str, ...] = ()
     picture: Picture | None = None
+    follows: bool = False
+    worth: float = 0.0
 
     def __bool__(self) -> bool:
         return self.outcome is Outcome.CORRECT
+
+    @property
+    def credit(self) -> float:
+        """The share of the points that is earned, 0 to 1; the mean over several entries."""
+        if self.entries and self.outcome is not Outcome.INVALID:
+            return sum(entry.credit for entry in self.entries.values()) / len(self.entries)
+        return 1.0 if self else self.worth
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -72,6 +83,8 @@ class Verdict:
     def headline(self) -> str:
         """The symbol, the exercise and the outcome, on one line."""
         whose = " (the notebook, not your answer)" if self.about == "notebook" else ""
+        if self.follows:
+            return f"→ {self.exercise}: right given your earlier step"
         return f"{_SYMBOL[self.outcome]} {self.exercise}: {self.outcome}{whose}"
 
     def _lines(self) -> list[str]:
@@ -103,13 +116,17 @@ class Verdict:
         summary: dict[str, Any] = {"exercise": self.exercise, "outcome": str(self.outcome)}
         if self.entries:
             summary["entries"] = {name: str(e.outcome) for name, e in self.entries.items()}
+        if self.credit not in (0.0, 1.0):
+            summary["credit"] = self.credit
         if self.mistakes:
             summary["mistakes"] = list(self.mistakes)
         return {"text/plain": str(self), "text/html": self._html()}, {"checks": summary}
 
 
 def overall(entries: Mapping[str, Verdict]) -> Outcome:
-    """The outcome of several entries together: correct only when all are."""
+    """The outcome of several entries together: correct only when all are (and there are any)."""
+    if not entries:
+        return Outcome.INVALID
     outcomes = {entry.outcome for entry in entries.values()}
     if outcomes == {Outcome.UNANSWERED}:
         return Outcome.UNANSWERED
