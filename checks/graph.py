@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -84,30 +85,33 @@ class Names:
         return self.edges.get(place, UNKNOWN)
 
 
-def names_for(
-    nodes: Sequence[Node], known: Mapping[str, Tensor], namespace: Mapping[str, object]
-) -> Names:
+def names_for(nodes: Sequence[Node], known: Iterable[tuple[str, object]]) -> Names:
     """Find names for the tensors of a graph.
 
     Args:
         nodes: the nodes of the graph.
-        known: names that a check was given; they come first.
-        namespace: variables of the cell that called the check.
+        known: names and what they stand for: the variables of the calling cell, then the names that
+            a check was given. Of several names for one tensor, the first is used.
     """
     places: dict[Edge, str] = {}
     tensors: dict[int, str] = {}
     inside = set(nodes)
-    for name, tensor in [*known.items(), *namespace.items()]:
-        if not is_tensor(tensor) or name.startswith("_"):
+    for name, value in known:
+        if not is_tensor(value) or name.startswith("_"):
             continue
-        assert isinstance(tensor, Tensor)
-        tensors.setdefault(id(tensor), name)
-        if not tensor.requires_grad or tensor.is_inference():
-            continue
-        place = edge(tensor)
-        if place[0] in inside:
+        tensors.setdefault(id(value), name)
+        place = place_of(value)
+        if place is not None and place[0] in inside:
             places.setdefault(place, name)
     return Names(places, tensors)
+
+
+def place_of(tensor: Any) -> Edge | None:
+    """Where a tensor of the notebook stands in its graph; None where it has none."""
+    try:
+        return edge(tensor) if tensor.requires_grad and not tensor.is_inference() else None
+    except Exception:  # a subclass may do anything when it is asked
+        return None
 
 
 def written_step(node: Node, names: Names) -> str:

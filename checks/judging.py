@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,10 +28,7 @@ _BY_HAND = (
     "This is the very tensor that autograd filled in (a `.grad`). "
     "Here the gradient is to be found by hand."
 )
-_FOLLOWS = (
-    "It is not the true gradient, but it is right given your earlier step: from your own upstream "
-    "gradient this is what follows."
-)
+_FOLLOWS = "It is not the true gradient, but it follows from your own upstream gradient."
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,8 @@ def judge(exercise: str, answer: object, case: Case, name: str) -> Verdict:
     given = _read(exercise, answer, case, name)
     if isinstance(given, Verdict):
         return given
+    if isinstance(given, ShapeError):
+        return _other_shape(exercise, answer, given, case, name, {})
     if _is_right(given, answer, case.question.gradients[name]):
         return _correct(exercise, lambda: why(case.question, name, case.names))
     return _wrong(exercise, given, answer, case, name, {})
@@ -96,8 +95,8 @@ def compare(exercise: str, answer: object, true: Tensor, reason: str) -> Verdict
 # -- one gradient ----------------------------------------------------------------------------------
 
 
-def _read(exercise: str, answer: object, case: Case, name: str) -> Tensor | Verdict:
-    """The learner's numbers, or the verdict where there are none that can be compared."""
+def _read(exercise: str, answer: object, case: Case, name: str) -> Tensor | ShapeError | Verdict:
+    """The learner's numbers, or what stands in the way of comparing them."""
     if answers.shares_storage(answer, _stored_gradient(case.question.wrt[name])):
         return invalid(exercise, _BY_HAND)
     true = case.question.gradients[name]
@@ -106,13 +105,18 @@ def _read(exercise: str, answer: object, case: Case, name: str) -> Tensor | Verd
     except UnansweredError:
         return unanswered(exercise)
     except ShapeError as error:
-        return _other_shape(exercise, answer, error, case, name)
+        return error
     except UnusableError as error:
         return invalid(exercise, str(error))
 
 
 def _other_shape(
-    exercise: str, answer: object, error: ShapeError, case: Case, name: str
+    exercise: str,
+    answer: object,
+    error: ShapeError,
+    case: Case,
+    name: str,
+    cuts: Mapping[Edge, Tensor],
 ) -> Verdict:
     """A wrong shape is told first; and the mistake that gives it, where one does."""
     verdict = invalid(exercise, str(error))
@@ -123,7 +127,7 @@ def _other_shape(
     except (UnansweredError, UnusableError):
         return verdict
     given = _given(numbers, answer)
-    mistakes = explain(_search(case, name, {}), given)
+    mistakes = explain(_search(case, name, cuts), given)
     return replace(
         verdict,
         sentences=(str(error), *explained(mistakes, given, case.names)),
@@ -203,14 +207,9 @@ def _entries(typed: Mapping[object, object], case: Case) -> dict[str, Verdict]:
         if _is_right(given, typed[name], question.gradients[name])
     }
     if len(right) == len(read):
-        return {
-            name: _correct(name, lambda name=name: why(question, name, case.names)) for name in read
-        }
+        return {name: _correct(name, _reason(case, name)) for name in read}
     # Why one entry is right would tell the gradients upstream of it, which may be open still.
-    entries = {
-        name: given if isinstance(given, Verdict) else Verdict(name, Outcome.CORRECT)
-        for name, given in read.items()
-    }
+    entries = {name: Verdict(name, Outcome.CORRECT) for name in read}
     cuts = _cuts(numbers, question)
     followed = backward.run(question.root, question.v, question.nodes, cuts=cuts).arriving
     for name in numbers.keys() - right:
@@ -221,7 +220,21 @@ def _entries(typed: Mapping[object, object], case: Case) -> dict[str, Verdict]:
             entries[name] = Verdict(name, Outcome.WRONG, told, follows=True, worth=worth)
         else:
             entries[name] = _wrong(name, numbers[name], typed[name], case, name, cuts)
+    for name, given in read.items():
+        if isinstance(given, Verdict):
+            entries[name] = given
+        elif isinstance(given, ShapeError):
+            entries[name] = _other_shape(name, typed[name], given, case, name, cuts)
     return entries
+
+
+def _reason(case: Case, name: str) -> Callable[[], str]:
+    """Why an entry is right; nothing where another entry's chain goes on from it and tells all."""
+    question = case.question
+    here = question.edges[name][0]
+    others = {node for node, _ in question.edges.values()} - {here}
+    goes_on = bool(backward.order(here, others))
+    return lambda: "" if goes_on else why(question, name, case.names)
 
 
 def _cuts(numbers: Mapping[str, Tensor], question: Question) -> dict[Edge, Tensor]:

@@ -287,7 +287,7 @@ NODE_RULES: tuple[MalRule, ...] = (
             at(1, lambda s: s.u), "5", 1),
     MalRule("difference-sign", "the minus sign before the second term is lost", ("Rsub",),
             only(lambda s: s.u), "5", 1),
-    MalRule("product-swapped", "a factor of the product is multiplied by itself, not by the other",
+    MalRule("product-swapped", "the wrong factor of the product is multiplied in",
             ("Mul", "Dot"), _swapped, "5", 1),
     MalRule("product-itself", "the whole product is used where one factor belongs", ("Mul",),
             _product_itself, "5", 3),

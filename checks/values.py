@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from checks.backward import Edge, Node, edge, is_leaf
-from checks.graph import constant, kind, saved_operand
+from checks.backward import Edge, Node, is_leaf
+from checks.graph import constant, kind, place_of, saved_operand
 
 
 def forward_values(
@@ -27,7 +27,8 @@ def forward_values(
     """
     values: dict[Edge, Tensor] = {}
     for tensor in tensors:
-        if tensor.requires_grad and (place := edge(tensor))[0] in inside:
+        place = place_of(tensor)
+        if place is not None and place[0] in inside:
             values.setdefault(place, tensor.detach())
     for node in nodes:
         if is_leaf(node):

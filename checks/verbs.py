@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from types import FrameType
 
-from torch import Tensor
-
-from checks import answers, truth
-from checks.answers import UnansweredError, UnusableError, is_tensor
-from checks.comparison import agrees, difference
-from checks.deliver import delivered, invalid, state, unanswered
-from checks.graph import Names, names_for
-from checks.truth import Question, StateError
-from checks.verdict import Outcome, Verdict, overall
-from checks.why import why
-
-_BY_HAND = (
-    "This is the very tensor that autograd filled in (a `.grad`). "
-    "Here the gradient is to be found by hand."
-)
+from checks import truth
+from checks.deliver import delivered, state
+from checks.graph import names_for
+from checks.judging import Case, compare, judge, judge_several
+from checks.states import StateError
+from checks.truth import Question
+from checks.verdict import Verdict
+from checks.wording import is_tensor
 
 
 @delivered
@@ -56,11 +47,10 @@ def gradient(
         _ = question.gradients
     except StateError as error:
         return state(exercise, str(error))
-    names = names_for(question.nodes, _known(question), _variables(frame))
+    case = _case(question, frame)
     if several:
-        return _judge_several(exercise, answer, question, names)
-    ((name, _),) = inputs.items()
-    return _judge(exercise, answer, question, name, names)
+        return judge_several(exercise, answer, case)
+    return judge(exercise, answer, case, next(iter(inputs)))
 
 
 @delivered
@@ -78,8 +68,7 @@ def vjp(exercise: str, answer: object, *, of: object, wrt: object, v: object) ->
         _ = question.gradients
     except StateError as error:
         return state(exercise, str(error))
-    names = names_for(question.nodes, _known(question), _variables(frame))
-    return _judge(exercise, answer, question, name, names)
+    return judge(exercise, answer, _case(question, frame), name)
 
 
 @delivered
@@ -99,79 +88,10 @@ def jacobian(exercise: str, answer: object, *, of: object, wrt: object) -> Verdi
         "Why: row i holds the derivatives of output i, and column j belongs to input j: "
         "`J[i, j]` = ∂y_i/∂x_j."
     )
-    return _compare(exercise, answer, matrix, right)
-
-
-# -- judging ---------------------------------------------------------------------------------------
-
-
-def _judge(exercise: str, answer: object, question: Question, name: str, names: Names) -> Verdict:
-    if answers.shares_storage(answer, _stored_gradient(question.wrt[name])):
-        return invalid(exercise, _BY_HAND)
-    return _compare(
-        exercise,
-        answer,
-        question.gradients[name],
-        lambda: why(question, name, names),
-        sizes=_sizes(question),
-    )
-
-
-def _compare(
-    exercise: str, answer: object, true: Tensor, right: object, sizes: set[int] | None = None
-) -> Verdict:
-    try:
-        given = answers.read(answer, true.shape, complex_expected=true.is_complex())
-    except UnansweredError:
-        return unanswered(exercise)
-    except UnusableError as error:
-        return invalid(exercise, str(error))
-    precise = true.to(given.dtype)
-    rounding = max(answers.resolution(answer), answers.resolution(true))
-    if agrees(given, precise, rounding).all():
-        sentence = right() if callable(right) else right
-        return Verdict(exercise, Outcome.CORRECT, (str(sentence),) if sentence else ())
-    found = difference(given, precise, sizes=sizes or set(true.shape), resolution=rounding)
-    return Verdict(exercise, Outcome.WRONG, found.sentences or ("This is not the gradient yet.",))
-
-
-def _judge_several(exercise: str, answer: object, question: Question, names: Names) -> Verdict:
-    if answer is ... or answer is None:
-        return unanswered(exercise)
-    if not issubclass(type(answer), dict):
-        keys = ", ".join(f"`{name}`" for name in question.wrt)
-        return invalid(
-            exercise, f"{answers.what_came(answer)} came. Expected: a dict with the keys {keys}."
-        )
-    assert isinstance(answer, dict)
-    given = dict(dict.items(answer))
-    unknown = [key for key in given if key not in question.wrt]
-    entries = {
-        name: _judge(name, given.get(name, ...), question, name, names) for name in question.wrt
-    }
-    outcome = overall(entries)
-    if outcome is not Outcome.CORRECT:
-        # Why one entry is right would tell the gradients upstream of it, which may be open still.
-        entries = {
-            name: replace(entry, sentences=()) if entry else entry
-            for name, entry in entries.items()
-        }
-    sentences = []
-    if unknown:
-        outcome = Outcome.INVALID
-        sentences.append(f"Nothing was asked about {', '.join(map(_key, unknown))}.")
-    return Verdict(exercise, outcome, tuple(sentences), entries=entries)
-
-
-def _key(key: object) -> str:
-    return f"`{key}`" if type(key) is str else answers.what_came(key)
+    return compare(exercise, answer, matrix, right)
 
 
 # -- the notebook around a check -------------------------------------------------------------------
-
-
-def _variables(frame: FrameType) -> dict[str, object]:
-    return {**frame.f_globals, **frame.f_locals}
 
 
 def _name(value: object, frame: FrameType, fallback: str) -> str:
@@ -184,16 +104,9 @@ def _name(value: object, frame: FrameType, fallback: str) -> str:
     return fallback
 
 
-def _known(question: Question) -> dict[str, Tensor]:
-    return {**question.wrt, **({question.called: question.of} if question.called != "of" else {})}
-
-
-def _stored_gradient(tensor: Tensor) -> Tensor | None:
-    # Asking any other tensor for `.grad` makes PyTorch warn.
-    return tensor.grad if tensor.is_leaf or tensor.retains_grad else None
-
-
-def _sizes(question: Question) -> set[int]:
-    """The numbers of entries, rows and columns that occur in the graph."""
-    shapes = [meta.shape for node in question.nodes for meta in node._input_metadata]
-    return {n for shape in shapes for n in (*shape, math.prod(shape))}
+def _case(question: Question, frame: FrameType) -> Case:
+    """The question, with the names and tensors of the calling cell."""
+    variables = {**frame.f_globals, **frame.f_locals}
+    known = [*variables.items(), *question.wrt.items()]
+    tensors = (question.of, *(tensor for _, tensor in known if is_tensor(tensor)))
+    return Case(question, names_for(question.nodes, known), tensors)  # type: ignore[arg-type]

@@ -6,12 +6,13 @@ study (Mitrovic, Ohlsson and Barrow 2013).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from torch import Tensor
 
 from checks.backward import Node, is_leaf
-from checks.graph import UNKNOWN, Names, operation, written_step
+from checks.graph import UNKNOWN, Names, kind, operation, written_step
 from checks.truth import Question
 
 _MOST_PATHS = 3
@@ -39,11 +40,29 @@ def why(question: Question, name: str, names: Names) -> str:
     steps = list(dict.fromkeys(_step(node, names) for path in paths for node, _ in path))
     if len(steps) > _LONGEST:
         return ""
-    joined = " ← ".join(steps)
-    several = f" {len(paths)} paths lead there, and their gradients add up." * (len(paths) > 1)
-    return f"Why: the gradient came back through {joined}; each step multiplied it by its own " + (
-        f"local gradient.{several}"
-    )
+    text = f"Why: upstream gradient × local gradient, back through {', '.join(steps)}."
+    if len(paths) > 1:
+        text += f" {len(paths)} paths lead to `{name}`, and their gradients add up."
+    return text + _added_up(question, name, paths, names)
+
+
+# Operations that repeat a smaller operand for each entry of a larger result.
+_REPEATING = {"Add", "Addmm", "Div", "Expand", "Mul", "Sub"}
+
+
+def _added_up(question: Question, name: str, paths: list[Path], names: Names) -> str:
+    """Say where one operand was used for many entries, so that their gradients were summed."""
+    size = question.wrt[name].numel()
+    for path in paths:
+        node, _ = path[-1]
+        used = math.prod(node._input_metadata[0].shape)
+        if kind(node) in _REPEATING and used > size:
+            times = used // max(size, 1)
+            return (
+                f" At {_step(node, names)} it is used {times} times, so {times} contributions "
+                "were added up."
+            )
+    return ""
 
 
 def _paths(question: Question, name: str) -> list[Path]:
