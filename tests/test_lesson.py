@@ -173,9 +173,9 @@ BOTH = "tags: [answer, check]"
 ANSWERED = answer("dw")
 WRONG = {
     "two roles": (code("x = 1", BOTH), "one role in a cell, not answer and check"),
-    "a tag that does not exist": (code("x = 1", "tags: [anwser]"), "`anwser` means nothing"),
+    "a tag that does not exist": (code("x = 1", "tags: [answers]"), "`answers` means nothing"),
     "a tag on text": ('+++ {"tags": ["check"]}\n\ntext\n', "`tags` means nothing on a text cell"),
-    "an option that does not exist": (check("5.1", "dw", "pionts: 2"), "`pionts` means nothing"),
+    "an option that does not exist": (check("5.1", "dw", "marks: 2"), "`marks` means nothing"),
     "points on a demo": (code("x = 1", "points: 1"), "`points` means nothing on a demo cell"),
     "points that are no number": (check("5.1", "dw", "points: two"), "'two' is no number"),
     "negative points": (check("5.1", "dw", "points: -1"), "-1 is no number of points"),
