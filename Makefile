@@ -11,7 +11,7 @@ PYTHON :=
 VENV := .venv
 STAMP := $(VENV)/.set-up-done
 UNFINISHED := $(VENV)/.set-up-unfinished
-PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help setup lab test notebooks images lint bench clean
