@@ -34,6 +34,15 @@ Gradients: TypeAlias = tuple[Tensor | None, ...]
 Rule: TypeAlias = Callable[[Node, Gradients, Gradients], Gradients]
 
 
+# Python's view of a node lives on with the node. When PyTorch frees a chain of nodes that were all
+# looked at, it recurses, and some ten thousand of them overflow the stack: the kernel dies.
+_MOST_NODES = 5_000
+
+
+class TooLargeError(RuntimeError):
+    """The graph has more nodes than can be walked over safely."""
+
+
 @dataclass
 class Pass:
     """What one backward pass saw.
@@ -65,6 +74,9 @@ def order(root: Node, targets: Collection[Node]) -> list[Node]:
     that sums are added up in the same order and every bit is the same. Nodes that lead to no target
     are left out: a part of the graph that was freed or changed does no harm where it is not needed.
     The list is empty where no target is reached.
+
+    Raises:
+        TooLargeError: there are too many nodes below `root`.
     """
     leading = _leading(root, targets)
     waits = Counter(child for node in leading for child in _children(node) if child in leading)
@@ -93,6 +105,8 @@ def _leading(root: Node, targets: Collection[Node]) -> set[Node]:
             leads[node] = node in targets or any(leads.get(child) for child in _children(node))
         elif node not in leads:
             leads[node] = False
+            if len(leads) > _MOST_NODES:
+                raise TooLargeError(f"more than {_MOST_NODES} steps")
             stack.append((node, True))
             stack.extend((child, False) for child in _children(node) if child not in leads)
     return {node for node, found in leads.items() if found}

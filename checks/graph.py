@@ -14,6 +14,7 @@ from checks.wording import is_tensor
 
 UNKNOWN = "…"
 _DEPTH = 2  # an operand without a name is written out, but no deeper than this
+_WIDEST = 4  # of a concatenation of many, so many are written out
 
 # kind of node: how its step is called, and how it is written; {0}, {1} are its inputs.
 OPERATIONS: dict[str, tuple[str, str]] = {
@@ -69,7 +70,8 @@ def kind(node: Node) -> str:
     """Reduce the name of a node to its operation: 'MulBackward0' is 'Mul'; a leaf is 'Leaf'."""
     if is_leaf(node):
         return "Leaf"
-    name = re.sub(r"Backward\w*$", "", node.name().split("::")[-1])
+    # From the class: the author of a torch.autograd.Function may have set `ctx.name`.
+    name = re.sub(r"Backward\w*$", "", type(node).name(node).split("::")[-1])
     return re.sub(r"^Unsafe", "", name)
 
 
@@ -79,6 +81,7 @@ class Names:
 
     edges: Mapping[Edge, str] = field(default_factory=dict)
     tensors: Mapping[int, str] = field(default_factory=dict)  # by id, for constants
+    constants: Mapping[tuple[Node, int], str] = field(default_factory=dict)  # by node and input
 
     def of(self, place: Edge) -> str:
         """The name of the tensor at an edge; `…` where it has none."""
@@ -97,7 +100,7 @@ def names_for(nodes: Sequence[Node], known: Iterable[tuple[str, object]]) -> Nam
     tensors: dict[int, str] = {}
     inside = set(nodes)
     for name, value in known:
-        if not is_tensor(value) or name.startswith("_"):
+        if not is_tensor(value) or type(name) is not str or name.startswith("_"):
             continue
         tensors.setdefault(id(value), name)
         place = place_of(value)
@@ -122,10 +125,11 @@ def written_step(node: Node, names: Names) -> str:
 
 
 def _expression(node: Node, names: Names, depth: int) -> str:
-    inputs = [_operand(node, k, names, depth) for k in range(len(node.next_functions))]
-    template = OPERATIONS.get(kind(node), ("", ""))[1]
-    if not template:
-        template = f"{kind(node)}({{all}})"
+    inputs = [_operand(node, k, names, depth) for k in range(len(node.next_functions[:_WIDEST]))]
+    inputs += [UNKNOWN] * (len(node.next_functions) > _WIDEST)
+    template = OPERATIONS.get(kind(node), ("", ""))[1] or f"{kind(node)}({{all}})"
+    if template.endswith((")", ")}")) and "(" in template and not template.startswith("{"):
+        inputs = [_bare(operand) for operand in inputs]
     padded = [*inputs, UNKNOWN, UNKNOWN, UNKNOWN]
     exponent = _plain(getattr(node, "_saved_exponent", UNKNOWN))
     return template.format(*padded, all=", ".join(inputs), exponent=exponent)
@@ -136,19 +140,38 @@ def operation(node: Node) -> str:
     return OPERATIONS.get(kind(node), (kind(node), ""))[0]
 
 
+def operands(node: Node, names: Names) -> list[str]:
+    """The inputs of a node, as the learner would write them; `…` for what is not known."""
+    return [_operand(node, k, names, _DEPTH) for k in range(len(node.next_functions))]
+
+
 def _operand(node: Node, index: int, names: Names, depth: int) -> str:
     child, number = node.next_functions[index]
     if child is not None:
         name = names.of((child, number))
         if name == UNKNOWN and depth and not is_leaf(child):
-            return f"({_expression(child, names, depth - 1)})"
+            return _grouped(_expression(child, names, depth - 1))
         return name
+    if (node, index) in names.constants:
+        return names.constants[node, index]
     saved = saved_operand(node, index)
     if saved is None:
         return UNKNOWN
     if id(saved) in names.tensors:
         return names.tensors[id(saved)]
     return _plain(saved.item()) if saved.numel() == 1 else UNKNOWN
+
+
+def _grouped(text: str) -> str:
+    """Put brackets around an expression that is an operation between others."""
+    return f"({text})" if re.search(r" [-+*/@]|^-", text) else text
+
+
+def _bare(text: str) -> str:
+    """Take off the brackets that an argument of a function does not need."""
+    inner = text[1:-1]
+    closed = text.startswith("(") and text.endswith(")") and "(" not in inner
+    return inner if closed else text
 
 
 def constant(node: Node, index: int) -> Tensor | None:

@@ -19,7 +19,7 @@ from checks.graph import Names
 from checks.matching import Given
 from checks.search import Search
 from checks.settings import current
-from checks.truth import Question
+from checks.truth import Question, jacobian
 from checks.verdict import Outcome, Verdict, overall
 from checks.why import why
 from checks.wording import is_tensor, listed, what_came
@@ -27,6 +27,10 @@ from checks.wording import is_tensor, listed, what_came
 _BY_HAND = (
     "This is the very tensor that autograd filled in (a `.grad`). "
     "Here the gradient is to be found by hand."
+)
+_ROWS_AND_COLUMNS = (
+    "Why: row i holds the derivatives of output i, and column j belongs to input j: "
+    "`J[i, j]` = ∂y_i/∂x_j."
 )
 _FOLLOWS = "It is not the true gradient, but it follows from your own upstream gradient."
 
@@ -47,7 +51,7 @@ def judge(exercise: str, answer: object, case: Case, name: str) -> Verdict:
         return given
     if isinstance(given, ShapeError):
         return _other_shape(exercise, answer, given, case, name, {})
-    if _is_right(given, answer, case.question.gradients[name]):
+    if _is_right(given, answer, case.question, name):
         return _correct(exercise, lambda: why(case.question, name, case.names))
     return _wrong(exercise, given, answer, case, name, {})
 
@@ -79,16 +83,21 @@ def judge_several(exercise: str, answer: object, case: Case) -> Verdict:
     return Verdict(exercise, outcome, sentences, entries=entries, mistakes=mistakes)
 
 
-def compare(exercise: str, answer: object, true: Tensor, reason: str) -> Verdict:
-    """Judge an answer that is compared with a tensor and nothing more, such as a Jacobian."""
+def judge_jacobian(exercise: str, answer: object, question: Question) -> Verdict:
+    """Judge a Jacobian. It is computed only for an answer of its shape: it may be very large."""
+    (wrt,) = question.wrt.values()
+    if answers.shares_storage(answer, _stored_gradient(wrt)):
+        return invalid(exercise, _BY_HAND)
+    shape = (*question.of.shape, *wrt.shape)
     try:
-        given = answers.read(answer, true.shape, complex_expected=true.is_complex())
+        given = answers.read(answer, shape, complex_expected=wrt.is_complex())
     except UnansweredError:
         return unanswered(exercise)
     except UnusableError as error:
         return invalid(exercise, str(error))
-    if _is_right(given, answer, true):
-        return _correct(exercise, lambda: reason)
+    true = jacobian(question)
+    if _agrees(given, answer, true):
+        return _correct(exercise, lambda: _ROWS_AND_COLUMNS)
     return Verdict(exercise, Outcome.WRONG, _differs(given, answer, true, set(true.shape)))
 
 
@@ -127,24 +136,42 @@ def _other_shape(
     except (UnansweredError, UnusableError):
         return verdict
     given = _given(numbers, answer)
-    mistakes = explain(_search(case, name, cuts), given)
+    try:
+        mistakes = explain(_search(case, name, cuts), given)
+        told = explained(mistakes, given, case.names)
+    except Exception:
+        return verdict  # no explanation is worth the verdict
     return replace(
         verdict,
-        sentences=(str(error), *explained(mistakes, given, case.names)),
+        sentences=(str(error), *told),
         mistakes=tuple(mistake.name for mistake in mistakes[:1]),
     )
 
 
-def _is_right(given: Tensor, answer: object, true: Tensor) -> bool:
-    return bool(agrees(given, true.to(given.dtype), _rounding(answer, true)).all())
+def _is_right(given: Tensor, answer: object, question: Question, name: str) -> bool:
+    true = question.gradients[name]
+    if _agrees(given, answer, true):
+        return True
+    return _agrees(given, answer, true, _noise(answer, question, name))
+
+
+def _noise(answer: object, question: Question, name: str) -> Tensor:
+    return question.rounding(name, 2 * answers.resolution(answer))
+
+
+def _agrees(given: Tensor, answer: object, true: Tensor, noise: Tensor | None = None) -> bool:
+    return bool(agrees(given, true.to(given.dtype), _rounding(answer, true), noise).all())
 
 
 def _rounding(answer: object, true: Tensor) -> float:
     return max(answers.resolution(answer), answers.resolution(true))
 
 
-def _correct(exercise: str, reason: object) -> Verdict:
-    sentence = str(reason()) if callable(reason) and current().feedback == "full" else ""
+def _correct(exercise: str, reason: Callable[[], str]) -> Verdict:
+    try:
+        sentence = reason() if current().feedback == "full" else ""
+    except Exception:
+        sentence = ""  # no explanation is worth the verdict
     return Verdict(exercise, Outcome.CORRECT, (sentence,) if sentence else ())
 
 
@@ -156,7 +183,22 @@ def _wrong(
     name: str,
     cuts: Mapping[Edge, Tensor],
 ) -> Verdict:
-    """Say what is wrong, as far as the settings allow, and why."""
+    """Say what is wrong, as far as the settings allow, and why where that is found."""
+    try:
+        return _diagnosed(exercise, numbers, answer, case, name, cuts)
+    except Exception:  # no explanation is worth the verdict
+        true = case.question.gradients[name]
+        return Verdict(exercise, Outcome.WRONG, _differs(numbers, answer, true, set(true.shape)))
+
+
+def _diagnosed(
+    exercise: str,
+    numbers: Tensor,
+    answer: object,
+    case: Case,
+    name: str,
+    cuts: Mapping[Edge, Tensor],
+) -> Verdict:
     feedback = current().feedback
     given = _given(numbers, answer)
     search = _search(case, name, cuts)
@@ -166,7 +208,8 @@ def _wrong(
         pattern = not mistakes and feedback == "full"
         right = search.right if cuts and search.right is not None else None
         true = case.question.gradients[name] if right is None else right.cpu()
-        told = _differs(numbers, answer, true, _sizes(case.question), pattern=pattern)
+        noise = _noise(answer, case.question, name) if right is None else None
+        told = _differs(numbers, answer, true, _sizes(case.question), pattern=pattern, noise=noise)
     if feedback == "hint" and mistakes:
         told += steps_to_check(search, case.names, mistakes[:1])
     elif feedback == "full":
@@ -178,11 +221,19 @@ def _wrong(
 
 
 def _differs(
-    given: Tensor, answer: object, true: Tensor, sizes: set[int], *, pattern: bool = True
+    given: Tensor,
+    answer: object,
+    true: Tensor,
+    sizes: set[int],
+    *,
+    pattern: bool = True,
+    noise: Tensor | None = None,
 ) -> tuple[str, ...]:
     if current().feedback == "verdict":
         return ()
-    found = difference(given, true.to(given.dtype), sizes=sizes, resolution=_rounding(answer, true))
+    resolution = _rounding(answer, true)
+    true = true.to(given.dtype)
+    found = difference(given, true, sizes=sizes, resolution=resolution, rounding=noise)
     return found.sentences if pattern else found.sentences[: found.total > 1]
 
 
@@ -202,9 +253,7 @@ def _entries(typed: Mapping[object, object], case: Case) -> dict[str, Verdict]:
     read = {name: _read(name, typed.get(name, ...), case, name) for name in question.wrt}
     numbers = {name: given for name, given in read.items() if isinstance(given, Tensor)}
     right = {
-        name
-        for name, given in numbers.items()
-        if _is_right(given, typed[name], question.gradients[name])
+        name for name, given in numbers.items() if _is_right(given, typed[name], question, name)
     }
     if len(right) == len(read):
         return {name: _correct(name, _reason(case, name)) for name in read}
@@ -214,7 +263,7 @@ def _entries(typed: Mapping[object, object], case: Case) -> dict[str, Verdict]:
     followed = backward.run(question.root, question.v, question.nodes, cuts=cuts).arriving
     for name in numbers.keys() - right:
         expected = followed.get(question.edges[name])
-        if expected is not None and _is_right(numbers[name], typed[name], expected.cpu()):
+        if expected is not None and _agrees(numbers[name], typed[name], expected.cpu()):
             told = (_FOLLOWS,) if current().feedback != "verdict" else ()
             worth = current().follow_through
             entries[name] = Verdict(name, Outcome.WRONG, told, follows=True, worth=worth)
@@ -233,7 +282,7 @@ def _reason(case: Case, name: str) -> Callable[[], str]:
     question = case.question
     here = question.edges[name][0]
     others = {node for node, _ in question.edges.values()} - {here}
-    goes_on = bool(backward.order(here, others))
+    goes_on = question.is_large or bool(backward.order(here, others))
     return lambda: "" if goes_on else why(question, name, case.names)
 
 
@@ -252,6 +301,8 @@ def _first_wrong(entries: Mapping[str, Verdict], case: Case) -> tuple[str, ...]:
     if not here or len(entries) < 2:
         return ()
     place = {node: number for number, node in enumerate(case.question.nodes)}
+    if case.question.is_large:
+        return ()
     first = min(here, key=lambda name: place[case.question.edges[name][0]])
     return (f"Begin with `{first}`: on the way back it is the first that is wrong.",)
 

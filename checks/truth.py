@@ -49,8 +49,20 @@ class Question:
 
     @cached_property
     def nodes(self) -> list[Node]:
-        """The nodes between the result and `wrt`, the result's first."""
-        return backward.order(self.root[0], {node for node, _ in self.edges.values()})
+        """The nodes between the result and `wrt`, the result's first; none where `is_large`."""
+        return self._order or []
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the graph is too large to be looked at: then nothing is said of its steps."""
+        return self._order is None
+
+    @cached_property
+    def _order(self) -> list[Node] | None:
+        try:
+            return backward.order(self.root[0], {node for node, _ in self.edges.values()})
+        except backward.TooLargeError:
+            return None
 
     @cached_property
     def inside(self) -> frozenset[Node]:
@@ -70,38 +82,37 @@ class Question:
             StateError: the graph was freed or changed, or a gradient is not finite.
         """
         with states.explained(self.called):
-            try:
-                arriving = self.seen.arriving
-                found = {name: arriving.get(edge) for name, edge in self.edges.items()}
-            except RuntimeError as error:
-                if states.known(error):
-                    raise
-                found = engine.gradients(self.of, self.wrt, self.v)
-            return {name: self._finished(name, gradient) for name, gradient in found.items()}
+            return {name: self._finished(name, found) for name, found in self._found().items()}
 
     def rounding(self, name: str, eps: float) -> Tensor:
         """How large a number rounding alone can make of each entry of a gradient.
 
         Where large terms cancel, what is left of them is noise: `softmax(x).sum()` has gradients of
-        about 1e-9 where the right answer is 0. Here every number of the backward pass is shaken a
-        little, and what that does to the result is scaled to the rounding of the number format.
+        about 1e-9 where the right answer is 0.
 
         Args:
             name: which of `wrt`.
             eps: the spacing of the learner's numbers, relative to them.
-
-        Returns:
-            A tensor of the shape of the gradient, all zeros where nothing cancels or where it
-            cannot be known.
         """
-        true = self.gradients[name]
-        own = torch.finfo(true.dtype).eps
-        size = own**0.5
+        own = torch.finfo(self.gradients[name].dtype).eps
+        return self._sensitivities[name] * (_UNITS * max(own, eps))
+
+    @cached_property
+    def _sensitivities(self) -> dict[str, Tensor]:
+        """How far each gradient moves when every number of the pass is shaken, per unit of shaking.
+
+        All zeros where that cannot be known.
+        """
+        moved = {
+            name: torch.zeros(true.shape, dtype=torch.float64)
+            for name, true in self.gradients.items()
+        }
         source = torch.Generator().manual_seed(0)
 
         def shaken(gradient: Tensor | None) -> Tensor | None:
             if gradient is None or gradient.layout is not torch.strided:
                 return gradient
+            size = torch.finfo(gradient.dtype).eps ** 0.5
             noise = torch.rand(gradient.shape, generator=source, dtype=torch.float64) * 2 - 1
             factor: Tensor = (1 + size * noise).to(gradient.device, gradient.real.dtype)
             return gradient * factor
@@ -109,16 +120,32 @@ class Question:
         def rule(node: Node, _arriving: Gradients, result: Gradients) -> Gradients:
             return backward.fitted(node, tuple(map(shaken, result)))
 
-        moved = torch.zeros(true.shape, dtype=torch.float64)
-        try:
-            for _ in range(_SHAKES):
-                shaking = backward.run(self.root, self.v, self.nodes, rule=rule)
-                distance = shaking.arriving[self.edges[name]].cpu() - true
-                moved = torch.maximum(moved, distance.abs().double())
-        except Exception:
-            moved.zero_()
-        moved *= _UNITS * max(own, eps) / size
+        for _ in range(_SHAKES):
+            try:
+                arriving = backward.run(self.root, self.v, self.nodes, rule=rule).arriving
+            except Exception:
+                return moved
+            for name, true in self.gradients.items():
+                there = arriving.get(self.edges[name])
+                if there is not None:
+                    size = torch.finfo(true.dtype).eps ** 0.5
+                    distance = (there.to_dense().cpu() - true).abs().double() / size
+                    moved[name] = torch.maximum(moved[name], distance)
         return moved
+
+    def _found(self) -> dict[str, Tensor | None]:
+        if self.is_large:
+            found = engine.gradients(self.of, self.wrt, self.v)
+            for name in (name for name, gradient in found.items() if gradient is None):
+                raise states.not_connected(name, self.wrt[name], self.called)
+            return found
+        try:
+            arriving = self.seen.arriving
+        except RuntimeError as error:
+            if states.known(error):
+                raise
+            return engine.gradients(self.of, self.wrt, self.v)
+        return {name: arriving.get(edge) for name, edge in self.edges.items()}
 
     def _finished(self, name: str, gradient: Tensor | None) -> Tensor:
         tensor = self.wrt[name]
@@ -168,36 +195,46 @@ def ask(
     with states.explained(called):
         reached = {question.root}.union(*(node.next_functions for node in question.nodes))
         for name, edge in question.edges.items():
-            if edge not in reached:
+            if edge not in reached and not question.is_large:
                 raise states.not_connected(name, inputs[name], called)
     return question
 
 
-def jacobian(of: object, wrt: Mapping[str, object], *, called: str = "of") -> Tensor:
+def ask_jacobian(of: object, wrt: Mapping[str, object], *, called: str = "of") -> Question:
+    """The question of which `jacobian` computes the answer; its v is all zeros.
+
+    Raises:
+        StateError: as `ask`.
+    """
+    inputs = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
+    if not is_tensor(of) and callable(of):
+        inputs = {name: fresh(tensor) for name, tensor in inputs.items()}
+        of, called = evaluate(of, inputs), states.FUNCTION
+    result = states.checked_result(of, called)
+    zeros = torch.zeros(result.shape, dtype=result.dtype, device=result.device)
+    return ask(result, inputs, zeros, called=called)
+
+
+def jacobian(question: Question) -> Tensor:
     """Compute J with J[i, j] = ∂y_i/∂x_j (numerator layout), of shape `of.shape + wrt.shape`.
 
     One vector-Jacobian product with a one-hot v for each entry of `of`.
 
     Raises:
-        StateError: as `ask`.
+        StateError: the graph was freed or changed, or an entry is not finite.
     """
-    ((name, tensor),) = wrt.items()
-    if not is_tensor(of) and callable(of):
-        inputs = {name: fresh(states.checked_input(name, tensor))}
-        of, wrt, called = evaluate(of, inputs), inputs, states.FUNCTION
-    result = states.checked_result(of, called)
-    zeros = torch.zeros(result.shape, dtype=result.dtype, device=result.device)
-    question = ask(result, wrt, zeros, called=called)
+    ((name, tensor),) = question.wrt.items()
+    _ = question.nodes
     rows = []
-    for i in range(result.numel()):
-        one_hot = zeros.clone()
+    for i in range(question.of.numel()):
+        one_hot = question.v.clone()
         one_hot.view(-1)[i] = 1
         row = replace(question, v=one_hot)
         # The graph is the same for every row.
-        vars(row).update({key: vars(question)[key] for key in ("root", "edges", "nodes", "inside")})
+        vars(row).update({key: vars(question)[key] for key in ("root", "edges", "_order")})
         rows.append(row.gradients[name])
-    shape = (*result.shape, *question.wrt[name].shape)
-    return torch.stack(rows).reshape(shape) if rows else torch.zeros(shape)
+    shape = (*question.of.shape, *tensor.shape)
+    return torch.stack(rows).reshape(shape) if rows else torch.zeros(shape, dtype=tensor.dtype)
 
 
 def fresh(tensor: Tensor) -> Tensor:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from types import FrameType
 
 from checks import truth
 from checks.deliver import delivered, state
 from checks.graph import names_for
-from checks.judging import Case, compare, judge, judge_several
+from checks.judging import Case, judge, judge_jacobian, judge_several
 from checks.states import StateError
 from checks.truth import Question
 from checks.verdict import Verdict
-from checks.wording import is_tensor
+from checks.wording import is_tensor, listed
 
 
 @delivered
@@ -40,9 +39,10 @@ def gradient(
     """
     frame = sys._getframe(2)  # the cell, past the wrapper of `delivered`
     several = issubclass(type(wrt), dict)
-    inputs = wrt if several else {_name(wrt, frame, "wrt"): wrt}
-    assert isinstance(inputs, Mapping)
+    inputs = dict.copy(wrt) if several else {_name(wrt, frame, "wrt"): wrt}  # type: ignore[arg-type]
     try:
+        if not all(type(key) is str for key in inputs):
+            raise StateError(f"The keys of `wrt` must be names in quotes, not {listed([*inputs])}.")
         question = truth.ask(of, inputs, v, called=_name(of, frame, "of"))
         _ = question.gradients
     except StateError as error:
@@ -81,14 +81,10 @@ def jacobian(exercise: str, answer: object, *, of: object, wrt: object) -> Verdi
     frame = sys._getframe(2)
     name = _name(wrt, frame, "wrt")
     try:
-        matrix = truth.jacobian(of, {name: wrt}, called=_name(of, frame, "of"))
+        question = truth.ask_jacobian(of, {name: wrt}, called=_name(of, frame, "of"))
+        return judge_jacobian(exercise, answer, question)
     except StateError as error:
         return state(exercise, str(error))
-    right = (
-        "Why: row i holds the derivatives of output i, and column j belongs to input j: "
-        "`J[i, j]` = ∂y_i/∂x_j."
-    )
-    return compare(exercise, answer, matrix, right)
 
 
 # -- the notebook around a check -------------------------------------------------------------------
@@ -99,7 +95,7 @@ def _name(value: object, frame: FrameType, fallback: str) -> str:
     if is_tensor(value):
         for scope in (frame.f_locals, frame.f_globals):
             for name, known in list(scope.items()):
-                if known is value and not name.startswith("_"):
+                if known is value and type(name) is str and not name.startswith("_"):
                     return name
     return fallback
 
@@ -109,4 +105,4 @@ def _case(question: Question, frame: FrameType) -> Case:
     variables = {**frame.f_globals, **frame.f_locals}
     known = [*variables.items(), *question.wrt.items()]
     tensors = (question.of, *(tensor for _, tensor in known if is_tensor(tensor)))
-    return Case(question, names_for(question.nodes, known), tensors)  # type: ignore[arg-type]
+    return Case(question, names_for(question.nodes, known), tensors)

@@ -7,11 +7,11 @@ study (Mitrovic, Ohlsson and Barrow 2013).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from checks.backward import Node, is_leaf
+from checks.backward import Edge, Node
 from checks.graph import UNKNOWN, Names, kind, operation, written_step
 from checks.truth import Question
 
@@ -67,24 +67,27 @@ def _added_up(question: Question, name: str, paths: list[Path], names: Names) ->
 
 def _paths(question: Question, name: str) -> list[Path]:
     """List the paths from the result to a tensor; none where there are too many."""
-    found: list[Path] = []
-    for path in _walk(question, question.root[0], name, ()):
-        found.append(path)
-        if len(found) > _MOST_PATHS:
-            return []
-    return found
+    target, root = question.edges[name], question.root[0]
+    # There may be very many: x = x + x, sixty times, has 2 ** 60. So they are counted first.
+    counts: dict[Node, int] = {}
+    for node in reversed(question.nodes):
+        counts[node] = sum(
+            1 if place == target else counts.get(place[0], 0) for place in node.next_functions
+        )
+    if counts.get(root, 0) > _MOST_PATHS:
+        return []
+    return list(_walk(root, target, counts, ()))
 
 
-def _walk(question: Question, node: Node, name: str, path: Path) -> Iterator[Path]:
-    target = question.edges[name]
-    if len(path) > _LONGEST:
+def _walk(node: Node, target: Edge, counts: Mapping[Node, int], path: Path) -> Iterator[Path]:
+    if not counts.get(node) or len(path) > _LONGEST:
         return
     for k, place in enumerate(node.next_functions):
         longer = (*path, (node, k))
         if place == target:
             yield longer
-        elif place[0] in question.inside and not is_leaf(place[0]):
-            yield from _walk(question, place[0], name, longer)
+        else:
+            yield from _walk(place[0], target, counts, longer)
 
 
 def _product(question: Question, path: Path, names: Names) -> tuple[str, str]:
