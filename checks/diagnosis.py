@@ -58,7 +58,10 @@ def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[
     for other in others:
         sentences.append(f"Or with this: {other.says}{_place(other, names)}.")
         sentences.append("These numbers cannot tell the two apart.")
-    sentences.append("Look at that step again." if first.node else "Look at your last step again.")
+    if others:
+        sentences.append("Look at both again.")
+    else:
+        sentences.append("Look at that step again." if first.node else "Look at the end again.")
     return tuple(sentences)
 
 

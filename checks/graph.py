@@ -129,7 +129,7 @@ def _expression(node: Node, names: Names, depth: int) -> str:
     inputs += [UNKNOWN] * (len(node.next_functions) > _WIDEST)
     template = OPERATIONS.get(kind(node), ("", ""))[1] or f"{kind(node)}({{all}})"
     if template.endswith((")", ")}")) and "(" in template and not template.startswith("{"):
-        inputs = [_bare(operand) for operand in inputs]
+        inputs = [bare(operand) for operand in inputs]
     padded = [*inputs, UNKNOWN, UNKNOWN, UNKNOWN]
     exponent = _plain(getattr(node, "_saved_exponent", UNKNOWN))
     return template.format(*padded, all=", ".join(inputs), exponent=exponent)
@@ -167,7 +167,7 @@ def _grouped(text: str) -> str:
     return f"({text})" if re.search(r" [-+*/@]|^-", text) else text
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """Take off the brackets that an argument of a function does not need."""
     inner = text[1:-1]
     closed = text.startswith("(") and text.endswith(")") and "(" not in inner

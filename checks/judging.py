@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,11 +16,12 @@ from checks.comparison import agrees, difference
 from checks.deliver import invalid, unanswered
 from checks.diagnosis import explain, explained, steps_to_check
 from checks.graph import Names
+from checks.illustration import wrong_step
 from checks.matching import Given
-from checks.search import Search
+from checks.search import Mistake, Search
 from checks.settings import current
 from checks.truth import Question, jacobian
-from checks.verdict import Outcome, Verdict, overall
+from checks.verdict import Outcome, Picture, Verdict, overall
 from checks.why import why
 from checks.wording import is_tensor, listed, what_came
 
@@ -32,6 +33,7 @@ _ROWS_AND_COLUMNS = (
     "Why: row i holds the derivatives of output i, and column j belongs to input j: "
     "`J[i, j]` = ∂y_i/∂x_j."
 )
+_MOST_ENTRIES = 100_000  # for a larger answer no mistake is looked for: it would take too long
 _FOLLOWS = "It is not the true gradient, but it follows from your own upstream gradient."
 
 
@@ -129,7 +131,7 @@ def _other_shape(
 ) -> Verdict:
     """A wrong shape is told first; and the mistake that gives it, where one does."""
     verdict = invalid(exercise, str(error))
-    if current().feedback != "full" or not math.prod(error.came):
+    if current().feedback != "full" or not 0 < math.prod(error.came) <= _MOST_ENTRIES:
         return verdict
     try:
         numbers = answers.read(answer, error.came)
@@ -202,7 +204,7 @@ def _diagnosed(
     feedback = current().feedback
     given = _given(numbers, answer)
     search = _search(case, name, cuts)
-    mistakes = explain(search, given)
+    mistakes = explain(search, given) if numbers.numel() <= _MOST_ENTRIES else []
     told: tuple[str, ...] = ()
     if feedback != "verdict":
         pattern = not mistakes and feedback == "full"
@@ -217,7 +219,17 @@ def _diagnosed(
         if not mistakes:
             told += steps_to_check(search, case.names)
     names = tuple(mistake.name for mistake in mistakes[:1])
-    return Verdict(exercise, Outcome.WRONG, told, mistakes=names)
+    picture = _picture(case, mistakes) if feedback == "full" else None
+    return Verdict(exercise, Outcome.WRONG, told, mistakes=names, picture=picture)
+
+
+def _picture(case: Case, mistakes: Sequence[Mistake]) -> Picture | None:
+    """The graph with the steps to look at marked, where there are any."""
+    marked = [mistake.node for mistake in mistakes if mistake.node is not None]
+    if not marked:
+        return None
+    secrets = list(case.question.gradients.values())
+    return wrong_step(case.question, case.names, case.tensors, marked, secrets)
 
 
 def _differs(

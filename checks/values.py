@@ -56,12 +56,15 @@ def _saved_result(node: Node) -> Tensor | None:
 
 
 _AGAIN: dict[str, Callable[..., Tensor]] = {
+    "Abs": torch.abs,
     "Add": torch.add,
+    "Cos": torch.cos,
     "Div": torch.div,
     "Mm": torch.mm,
     "Mul": torch.mul,
     "Mv": torch.mv,
     "Neg": torch.neg,
+    "Sin": torch.sin,
     "Sub": torch.sub,
     "T": torch.t,
 }
@@ -84,5 +87,10 @@ def _evaluate_again(node: Node, values: dict[Edge, Tensor]) -> None:
         ]
         if all(value is not None for value in inputs):
             values[output] = _AGAIN[name](*inputs)
+    if name == "Pow" and output not in values:
+        base = values.get(node.next_functions[0])
+        exponent = getattr(node, "_saved_exponent", None)
+        if base is not None and isinstance(exponent, (int, float)):
+            values[output] = base**exponent
     if name in _INVERSE and output in values:
         values.setdefault(node.next_functions[0], _INVERSE[name](values[output]))

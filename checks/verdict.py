@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -36,10 +36,13 @@ _COLOUR = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing that goes with a verdict: SVG where it could be laid out, and always text."""
+    """A drawing that goes with a verdict: always text, and SVG where it can be laid out.
 
-    svg: str | None
+    It is laid out when it is shown, not when the check runs.
+    """
+
     text: str
+    draw: Callable[[], str | None]
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,12 @@ class Verdict:
         return lines
 
     def _html(self) -> str:
-        items = "".join(f"<div>{_inline(sentence)}</div>" for sentence in self.sentences)
+        items = "".join(f"<div>{inline(sentence)}</div>" for sentence in self.sentences)
         entries = "".join(entry._html() for entry in self.entries.values())
         picture = ""
-        if self.picture and self.picture.svg:
-            picture = f'<div style="margin-top: 6px">{self.picture.svg}</div>'
-        elif self.picture:
-            picture = f"<pre>{html.escape(self.picture.text)}</pre>"
+        if self.picture:
+            svg = self.picture.draw() or f"<pre>{html.escape(self.picture.text)}</pre>"
+            picture = f'<div style="margin-top: 6px">{svg}</div>'
         return (
             f'<div role="group" aria-label="{html.escape(self.headline)}" style="'
             f"border-left: 4px solid {_COLOUR[self.outcome]}; padding: 4px 12px; margin: 4px 0; "
@@ -144,6 +146,6 @@ class CheckFailed(AssertionError):
         self.verdict = verdict
 
 
-def _inline(sentence: str) -> str:
+def inline(sentence: str) -> str:
     """HTML of a sentence: what stands between backticks is code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(sentence, quote=False))

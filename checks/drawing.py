@@ -1,0 +1,286 @@
+"""Draw the graph: forward values above the wire, gradients below, and the same as text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+
+import graphviz
+import torch
+from torch import Tensor
+
+from checks import backward, truth
+from checks.backward import Edge, Node, Pass
+from checks.diagram import (
+    Diagram,
+    Known,
+    Slot,
+    Step,
+    Wire,
+    constant_value,
+    diagram,
+    everything,
+    shown,
+)
+from checks.graph import names_for, saved_operand
+from checks.recording import Recording, record
+from checks.states import StateError, checked_input
+from checks.undisturbed import undisturbed
+from checks.values import forward_values
+from checks.wording import a, is_tensor
+
+_MOST_STEPS = 30  # a larger graph is folded
+_LAST, _FIRST = 12, 4  # steps that a folded graph keeps at its end and at its start
+_WIDEST = 900  # pixels
+_CHARACTER = 7.4 / 72  # width of a letter, in Graphviz's inches
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn graph, shown as SVG; its text says the same and stands where there is no SVG."""
+
+    diagram: Diagram | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        picture = svg(self.diagram) if self.diagram else None
+        html = picture or f"<pre>{escape(self.text)}</pre>"
+        return {"text/plain": self.text, "text/html": html}
+
+
+def draw(
+    of: object,
+    *,
+    wrt: Mapping[str, object] | None = None,
+    names: Mapping[str, object] | None = None,
+    v: object = None,
+) -> Drawing:
+    """Draw the graph of a tensor, with forward values above the wires and gradients below.
+
+    Args:
+        of: a live tensor; or a function of the `wrt` tensors, which is recorded as it runs.
+        wrt: for a function, its inputs by name; for a tensor, further names.
+        names: names for tensors of the graph. Variables of the calling cell are known without it.
+        v: upstream gradient of the shape of `of`; without it, the graph of more than one number is
+            drawn without gradients.
+
+    Returns:
+        A Drawing, which shows itself in a notebook. It never raises for what it was given: a
+        sentence stands in its place. The graph and every `.grad` stay as they are.
+    """
+    frame = sys._getframe(1)
+    variables = {**frame.f_globals, **frame.f_locals}
+    try:
+        with undisturbed():
+            known, nodes, title = look(of, wrt or {}, names or {}, v, variables)
+            found = fold(diagram(nodes, known, title))
+            return Drawing(found, found.text)
+    except StateError as error:
+        return Drawing(None, str(error))
+
+
+def svg(found: Diagram, *, mark: str = "marked") -> str | None:
+    """Draw a diagram; None where the drawing library is missing. `mark` is how a step is marked."""
+    try:
+        from checks.card import Figure
+    except ImportError:
+        return None
+    across = Figure(dot(found, mark, across=True))
+    # What would have to shrink to fit into a cell is drawn downwards instead.
+    return (across if across.width <= _WIDEST else Figure(dot(found, mark, across=False))).svg()
+
+
+def dot(found: Diagram, mark: str, *, across: bool) -> str:
+    """Write a diagram in Graphviz's language, with the classes that `checks.card` knows."""
+    graph = graphviz.Digraph(
+        graph_attr={
+            "rankdir": "LR" if across else "TB",
+            "nodesep": "0.3",
+            "ranksep": "0.15",
+            "tooltip": _quoted(found.title),
+            "comment": _quoted("; ".join(line.strip() for line in found.text.splitlines()[1:])),
+        },
+        node_attr={"fixedsize": "true", "label": ""},
+    )
+    made = {key for step in found.steps for key in step.outputs}
+    for wire in found.wires.values():
+        _add_wire(graph, wire, across, made=wire.key in made)
+    for step in found.steps:
+        _box(graph, step.key, mark if step.marked else "operation", step.symbol, round_=True)
+        for key in step.inputs:
+            graph.edge(f"{key}:e" if across else key, step.key)
+        for key in step.outputs:
+            graph.edge(step.key, f"{key}:w" if across else key, arrowhead="none")
+    return str(graph.source)
+
+
+def fold(found: Diagram) -> Diagram:
+    """Fold the middle of a large graph into one step, and the leaves that only it uses into one.
+
+    The steps stand in the order of the forward pass, so what lies between two places of that order
+    can be taken together without a circle.
+    """
+    if len(found.steps) <= _MOST_STEPS:
+        return found
+    middle = found.steps[_FIRST : len(found.steps) - _LAST]
+    kept = [*found.steps[:_FIRST], *found.steps[len(found.steps) - _LAST :]]
+    inside = {key for step in middle for key in step.outputs}
+    outside = {key for step in kept for key in (*step.inputs, *step.outputs)}
+    entering = {key for step in middle for key in step.inputs} - inside
+    own = {key for key in entering if key not in outside}
+    inputs = [key for key in found.wires if key in entering and key not in own]
+    wires = {
+        k: w for k, w in found.wires.items() if k not in own and (k not in inside or k in outside)
+    }
+    leaves = sum(found.wires[key].role == "leaf" for key in own)
+    if leaves:
+        wires = {"folded": Wire("folded", "leaf", f"{leaves} leaves"), **wires}
+        inputs.append("folded")
+    outputs = tuple(key for key in found.wires if key in inside and key in outside)
+    says = f"… {len(middle)} steps"
+    step = Step("middle", says, says, tuple(inputs), outputs)
+    return replace(found, wires=wires, steps=[*kept[:_FIRST], step, *kept[_FIRST:]])
+
+
+# -- looking at a graph ---------------------------------------------------------------------------
+
+
+def look(
+    of: object,
+    wrt: Mapping[str, object],
+    names: Mapping[str, object],
+    v: object,
+    variables: Mapping[str, object],
+) -> tuple[Known, list[Node], str]:
+    """Find out what is known of a graph: for `draw` and `step`.
+
+    Raises:
+        StateError: there is no graph to look at.
+    """
+    recording = Recording()
+    if not is_tensor(of) and callable(of):
+        inputs = {name: truth.fresh(checked_input(name, t)) for name, t in wrt.items()}
+        of, recording = record(of, inputs)
+        wrt = inputs
+    if not is_tensor(of):
+        raise StateError(f"`draw` needs a tensor, or a function of `wrt`, but {a(of)} came.")
+    assert isinstance(of, Tensor)
+    if not of.requires_grad:
+        raise StateError("This tensor has no graph: nothing was tracked when it was computed.")
+    root = backward.edge(of)
+    nodes = everything(root[0])
+    pairs = [*names.items(), *variables.items(), *wrt.items()]
+    tensors = [of, *(t for _, t in pairs if isinstance(t, Tensor) and is_tensor(t))]
+    values = {**forward_values(nodes, tensors, frozenset(nodes)), **recording.values}
+    constants = find_constants(nodes, recording, values)
+    called = names_for(nodes, pairs)
+    called = replace(called, constants=_constant_names(constants, recording, names, variables))
+    known = Known(called, values, _gradients(of, root, nodes, v), constants)
+    title = f"The graph of {called.edges.get(root, 'the result')}"
+    return known, nodes, title
+
+
+def _gradients(of: Tensor, root: Edge, nodes: Sequence[Node], v: object) -> Pass | None:
+    """A backward pass over the whole graph; None where there is none to be had."""
+    if v is None and of.numel() != 1:
+        return None
+    upstream = torch.ones_like(of) if v is None else v
+    if not isinstance(upstream, Tensor) or upstream.shape != of.shape:
+        raise StateError("`v` must be a tensor of the shape of the result.")
+    try:
+        return backward.run(root, upstream.detach().to(of.dtype), nodes)
+    except RuntimeError:  # the saved values were freed: the forward pass can still be drawn
+        return None
+
+
+def find_constants(
+    nodes: Sequence[Node], recording: Recording, values: Mapping[Edge, Tensor]
+) -> dict[Slot, Tensor]:
+    """The inputs that need no gradient, as far as they are known."""
+    found = {}
+    for node in nodes:
+        for slot, (child, _) in enumerate(node.next_functions):
+            if child is None:
+                value = recording.constants.get((node, slot))
+                value = constant_value(node, slot, values) if value is None else value
+                if value is not None:
+                    found[node, slot] = value
+    return found
+
+
+def _constant_names(
+    constants: Mapping[Slot, Tensor],
+    recording: Recording,
+    names: Mapping[str, object],
+    variables: Mapping[str, object],
+) -> dict[Slot, str]:
+    """Names of constants: of the very tensor that was recorded or saved, or of the one given tensor
+    that has its value; else a number is its own name.
+    """
+    by_id = {id(t): name for name, t in [*variables.items(), *names.items()] if is_tensor(t)}
+    given = {name: t for name, t in names.items() if isinstance(t, Tensor) and not t.requires_grad}
+    found = {}
+    for (node, slot), value in constants.items():
+        saved = saved_operand(node, slot)
+        exact = by_id.get(recording.ids.get((node, slot), id(saved) if saved is not None else 0))
+        equal = [n for n, t in given.items() if t.shape == value.shape and torch.equal(t, value)]
+        if exact or len(equal) == 1:
+            found[node, slot] = exact or equal[0]
+        elif value.numel() == 1:
+            found[node, slot] = shown(value.reshape(()))
+    return found
+
+
+# -- Graphviz --------------------------------------------------------------------------------------
+
+
+def _add_wire(graph: graphviz.Digraph, wire: Wire, across: bool, *, made: bool) -> None:
+    name = f"{wire.name} = " if wire.name and wire.value else wire.name
+    above = f"{name}{wire.value}"
+    if not made:
+        above = wire.value if wire.name or wire.role == "leaf" else ""
+    below = f"grad {wire.gradient}" if wire.gradient else ""
+    width = max(0.6, _CHARACTER * max(len(above), len(below)) + 0.15)
+    kind = "wire" if across else "tag"
+    rows = 2 if above and below else 1 if above or below else 0
+    height = 0.6 if across else 0.05 + 0.25 * rows
+    graph.node(
+        wire.key, _label(above, below), {"class": kind, "shape": "plaintext"},
+        width=f"{width:.2f}", height=f"{height:.2f}",
+    )  # fmt: skip
+    end = f"{wire.key}_end"
+    if not made:
+        _box(graph, end, wire.role, wire.name or ("leaf" if wire.role == "leaf" else wire.value))
+        graph.edge(end, f"{wire.key}:w" if across else wire.key, arrowhead="none")
+    elif wire.role == "result":
+        _box(graph, end, "result", wire.name or "result")
+        graph.edge(f"{wire.key}:e" if across else wire.key, end)
+
+
+def _box(graph: graphviz.Digraph, key: str, kind: str, words: str, *, round_: bool = False) -> None:
+    wide = max(0.5, _CHARACTER * len(words) + 0.25)
+    shape = "circle" if round_ and wide <= 0.62 else "box"
+    size = {"width": "0.55", "height": "0.55"} if shape == "circle" else {
+        "width": f"{wide:.2f}", "height": "0.45",
+    }  # fmt: skip
+    graph.node(key, _quoted(words), {"class": kind, "shape": shape}, **size)
+
+
+def _label(above: str, below: str) -> str:
+    return f"{_quoted(above)}\\n{_quoted(below)}"
+
+
+def _quoted(words: str) -> str:
+    return str(graphviz.escape(words))
+
+
+def only(seen: Pass, allowed: Collection[Edge]) -> Pass:
+    """The same pass, with those gradients alone that may be shown."""
+    return Pass({edge: g for edge, g in seen.arriving.items() if edge in allowed}, seen.handed_on)
