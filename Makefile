@@ -52,7 +52,9 @@ clean: ## remove .venv and everything else that can be made again; my-notebooks 
 # One environment for learning and for testing: what testing adds is small beside PyTorch.
 # A .venv whose making was interrupted is made anew; one that is sound is only brought up to date.
 SUITABLE := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
-VERSION := import sys; print("%s is Python %d.%d" % ((sys.executable,) + sys.version_info[:2]))
+WHY_NOT := import sys; v = sys.version_info[:2]; \
+  why = "too old" if v < (3, 11) else "too new" if v >= (3, 15) else "its venv is missing"; \
+  print("  %s is Python %d.%d: %s" % ((sys.executable,) + v + (why,)))
 
 $(STAMP): pyproject.toml
 	@if test -e $(UNFINISHED) || ! $(VENV)/bin/python -c '$(SUITABLE)' >/dev/null 2>&1; then \
@@ -61,12 +63,11 @@ $(STAMP): pyproject.toml
 	    if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then found="$$python"; break; fi; \
 	  done; \
 	  if test -z "$$found"; then \
-	    echo "The course needs Python 3.11, 3.12, 3.13 or 3.14 (with venv), and there is none here:"; \
+	    echo "The course needs Python 3.11, 3.12, 3.13 or 3.14, and did not find it."; \
 	    for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
-	      "$$python" -c '$(VERSION)' 2>/dev/null; \
+	      "$$python" -c '$(WHY_NOT)' 2>/dev/null; \
 	    done | sort -u; \
-	    echo "On Debian and Ubuntu, venv is the package python3-venv."; \
-	    echo "README.md says what else to do when set-up fails."; \
+	    echo "README.md says what to do when set-up fails."; \
 	    exit 1; \
 	  fi; \
 	  echo "Setting up in $(VENV): some minutes, and 1.5 GB on the disk."; \
