@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from checks.nesting import entries, is_numpy, leaves, length, opened
-from checks.wording import expectation, is_tensor, type_name, what_came, written
+from checks.wording import a, expectation, is_tensor, type_name, what_came, written
 
 _DEEPEST = 64  # PyTorch has no tensor with more dimensions
 _COARSEST = 2.0**-7  # the spacing of bfloat16; no number format with less is read
@@ -28,6 +28,18 @@ class UnansweredError(Exception):
 
 class UnusableError(Exception):
     """The answer cannot be compared; the text says what came and what was expected."""
+
+
+class _KindError(UnusableError):
+    """A value that is no number, and no container of numbers."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+
+class _RaggedError(UnusableError):
+    """Lists inside the answer differ in shape."""
 
 
 class ShapeError(UnusableError):
@@ -64,6 +76,18 @@ def read(
         raise UnansweredError
     try:
         numbers = _numbers(answer, tuple(shape))
+    except _KindError as error:
+        came = (
+            f"{what_came(answer)} came"
+            if error.value is answer
+            else f"Your answer contains {a(error.value)}"
+        )
+        raise UnusableError(f"{came}. Expected: {expectation(shape)}.") from None
+    except _RaggedError:
+        raise UnusableError(
+            "The parts of your answer differ in length or in depth. "
+            f"Expected: {expectation(shape)}."
+        ) from None
     except (UnansweredError, UnusableError):
         raise
     except (Exception, SystemExit, GeneratorExit) as error:
@@ -118,7 +142,7 @@ def _numbers(answer: object, shape: tuple[int, ...]) -> Tensor:
     if issubclass(kind, Number) and not issubclass(kind, bool):
         _require_shape((), shape)
         return _one_number(answer)
-    raise UnusableError(f"{what_came(answer)} came. Expected: {expectation(shape)}.")
+    raise _KindError(answer)
 
 
 def _plain(answer: Any) -> Tensor:
@@ -127,7 +151,7 @@ def _plain(answer: Any) -> Tensor:
     if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
         raise UnusableError(f"A `{type_name(answer)}` came. Give a plain tensor instead.")
     with torch._C.DisableTorchFunctionSubclass():
-        return Tensor.detach(Tensor.as_subclass(answer, Tensor))
+        return Tensor.detach(answer)
 
 
 def _from_tensor(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -158,7 +182,8 @@ def _from_numpy(answer: object) -> Tensor:
     array = np.asarray(answer)
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "fciub":
-        raise UnusableError(f"A NumPy array of `{array.dtype}` came. Expected: numbers.")
+        content = {"U": "text", "S": "bytes", "M": "dates"}.get(kind, f"`{array.dtype}`")
+        raise UnusableError(f"A NumPy array of {content} came. Expected: numbers.")
     if size > {"f": 8, "c": 16}.get(kind, size):  # long doubles
         array = array.astype("complex128" if kind == "c" else "float64")
     if not array.dtype.isnative:
@@ -185,11 +210,8 @@ def _from_sequence(inside: list[object] | tuple[object, ...], shape: tuple[int, 
 def _row(item: object, shape: tuple[int, ...]) -> Tensor:
     try:
         return _numbers(item, shape[1:])
-    except ShapeError as error:
-        raise UnusableError(
-            "The parts of your answer differ in length or in depth. "
-            f"Expected: {expectation(shape)}."
-        ) from error
+    except ShapeError:
+        raise _RaggedError from None
 
 
 def _outline(answer: object) -> tuple[int, ...]:
@@ -256,9 +278,8 @@ def _require_shape(came: Sequence[int], expected: tuple[int, ...]) -> None:
         hint = " The two differ only in dimensions of size 1."
     elif 0 in came:
         hint = " Yours has no entries."
-    raise ShapeError(
-        f"Your answer has shape `{written(came)}`. Expected: {expectation(expected)}.{hint}", came
-    )
+    whose = f"has shape `{written(came)}`" if came else "is a single number (shape `()`)"
+    raise ShapeError(f"Your answer {whose}. Expected: {expectation(expected)}.{hint}", came)
 
 
 def _not_finite(numbers: Tensor) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 _CALLS = {"function", "builtin_function_or_method", "method", "method_descriptor", "partial"}
 _LATER = {"generator", "map", "filter", "zip", "coroutine"}
 _LONGEST_NAME = 40
+_MOST_AXES = 8
 
 
 def is_tensor(value: object) -> bool:
@@ -47,7 +48,7 @@ def a(value: object) -> str:
     if name in _CALLS:
         return "a function (did you forget the brackets that call it?)"
     if name in _LATER:
-        return f"a {name} (its values are not computed yet)"
+        return f"a {name} (its values are not computed yet: put `list(…)` around it)"
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} `{name}`"
 
 
@@ -61,11 +62,13 @@ def expectation(shape: Sequence[int]) -> str:
     """Say in words what is expected: a number, or a tensor of a shape."""
     if len(shape) == 0:
         return "a single number (shape `()`)"
-    return f"numbers of shape `{written(shape)}`"
+    return f"a tensor or a list of numbers, of shape `{written(shape)}`"
 
 
 def written(shape: Sequence[int]) -> str:
     """Write a shape the way that Python writes a tuple."""
+    if len(shape) > _MOST_AXES:
+        return f"({', '.join(map(str, shape[:_MOST_AXES]))}, …)"
     return str(tuple(shape))
 
 
