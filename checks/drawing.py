@@ -252,7 +252,7 @@ def _add_wire(graph: graphviz.Digraph, wire: Wire, across: bool, *, made: bool) 
     rows = 2 if above and below else 1 if above or below else 0
     height = 0.6 if across else 0.05 + 0.25 * rows
     graph.node(
-        wire.key, _label(above, below), {"class": kind, "shape": "plaintext"},
+        wire.key, _label(above, below), _attributes={"class": kind, "shape": "plaintext"},
         width=f"{width:.2f}", height=f"{height:.2f}",
     )  # fmt: skip
     end = f"{wire.key}_end"
@@ -270,7 +270,7 @@ def _box(graph: graphviz.Digraph, key: str, kind: str, words: str, *, round_: bo
     size = {"width": "0.55", "height": "0.55"} if shape == "circle" else {
         "width": f"{wide:.2f}", "height": "0.45",
     }  # fmt: skip
-    graph.node(key, _quoted(words), {"class": kind, "shape": shape}, **size)
+    graph.node(key, _quoted(words), _attributes={"class": kind, "shape": shape}, **size)
 
 
 def _label(above: str, below: str) -> str:

@@ -1,0 +1,314 @@
+"""The drawn graph: its numbers are autograd's, and nothing in it is invented."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+import checks
+from checks.diagram import shown
+from checks.drawing import Drawing
+
+
+class Cubed(torch.autograd.Function):
+    """A custom Function: its node is not one of PyTorch's own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, upstream):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * upstream
+
+
+def leaf(*numbers: float) -> Tensor:
+    """A leaf: one number, or a vector of several."""
+    value = numbers[0] if len(numbers) == 1 else list(numbers)
+    return torch.tensor(value, requires_grad=True)
+
+
+def shared_node() -> dict[str, Tensor]:
+    a = leaf(1.7)
+    b = a * 3
+    return {"a": a, "b": b, "loss": b * b}
+
+
+def skip_connection() -> dict[str, Tensor]:
+    a = leaf(0.4)
+    b = torch.tanh(a)
+    return {"a": a, "b": b, "loss": b**2 + a}
+
+
+def broadcast() -> dict[str, Tensor]:
+    w, b = leaf(1.5), leaf(0.25)
+    y_hat = w * torch.tensor([1.0, 2.5, 4.0]) + b
+    return {"w": w, "b": b, "y_hat": y_hat, "loss": (y_hat**2).mean()}
+
+
+def matmul() -> dict[str, Tensor]:
+    w = torch.arange(6.0).reshape(2, 3).requires_grad_()
+    p = torch.tensor([[1.0, -2.0], [0.5, 3.0]]) @ w
+    return {"w": w, "p": p, "loss": (p**2).sum()}
+
+
+def in_place() -> dict[str, Tensor]:
+    a = leaf(1.0, -2.0, 4.0)
+    b = a * 2
+    b.add_(1)
+    return {"a": a, "b": b, "loss": (b**2).sum()}
+
+
+def custom_function() -> dict[str, Tensor]:
+    a = leaf(1.3)
+    b = Cubed.apply(a)
+    return {"a": a, "b": b, "loss": b * 2}
+
+
+GRAPHS = [shared_node, skip_connection, broadcast, matmul, in_place, custom_function]
+
+
+def lines(drawing: Drawing) -> dict[str, str]:
+    """The lines of a drawing's text, by the name that they begin with."""
+    found = (re.match(r"\s*((\w+) = .*)", line) for line in drawing.text.splitlines()[1:])
+    return {match[2]: match[1] for match in found if match}
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_values_and_gradients_are_autograds(graph):
+    # A gradient drawn at the wrong wire, one path counted instead of two, a value before an
+    # in-place change: any of them puts another number beside a name.
+    tensors = graph()
+    named = {name: tensor for name, tensor in tensors.items() if name != "loss"}
+    true = torch.autograd.grad(tensors["loss"], list(named.values()), retain_graph=True)
+    drawing = checks.draw(tensors["loss"], names=tensors)
+    rows = lines(drawing)
+    picture = drawing._repr_mimebundle_()["text/html"]
+    for (name, tensor), gradient in zip(named.items(), true, strict=True):
+        assert rows[name].endswith(f"grad {shown(gradient)}"), rows[name]
+        assert shown(tensor) in rows[name]
+        assert f"grad {shown(gradient)}</text>" in picture
+    assert rows["loss"].endswith("grad 1")
+
+
+def test_a_shared_tensor_is_drawn_once():
+    # Drawing the graph as a tree would show `b` twice, each with half of its gradient.
+    tensors = shared_node()
+    picture = checks.draw(tensors["loss"], names=tensors)._repr_mimebundle_()["text/html"]
+    assert len(re.findall(r">b = 5\.1</text>", picture)) == 1
+
+
+def test_a_function_is_recorded_with_all_its_values():
+    # A live graph does not keep the operands of a sum; a recording has seen them.
+    y = torch.tensor(2.0)
+    drawing = checks.draw(lambda w: ((w * 3 + 1) - y) ** 2, wrt={"w": leaf(1.5)}, names={"y": y})
+    assert "w * 3 = 4.5" in drawing.text
+    assert "y = 2 (constant)" in drawing.text
+    assert "3.5" in drawing.text
+
+
+def test_what_is_not_known_is_left_out():
+    # The operand of a chain of sums is nowhere saved: it must not be guessed.
+    a = leaf(1.0, 2.0)
+    loss = torch.nn.functional.gelu(a).cumsum(0).sum()
+    row = next(line for line in checks.draw(loss).text.splitlines() if "cumsum" in line.lower())
+    assert "(2,)" in row
+    assert "[" not in row.split("grad")[0]
+
+
+def test_a_graph_without_a_scalar_result_is_drawn_without_gradients():
+    # Putting ones in place of the missing v would show gradients that nobody asked for.
+    a = leaf(1.0, 2.0, 4.0)
+    b = a * 3
+    assert "grad" not in checks.draw(b, names={"b": b}).text
+    weighted = checks.draw(b, names={"b": b}, v=torch.tensor([1.0, 0.5, 0.25])).text
+    assert "grad [3, 1.5, 0.75]" in weighted
+
+
+def test_a_freed_graph_still_shows_its_forward_pass():
+    w = leaf(1.5)
+    y_hat = w * 3
+    loss = y_hat**2
+    loss.backward()
+    text = checks.draw(loss, names={"w": w, "y_hat": y_hat, "loss": loss}).text
+    assert "y_hat" in text
+    assert "4.5" in text
+    assert "grad" not in text
+
+
+def test_a_large_graph_is_folded_and_its_ends_are_right():
+    # 200 boxes in a row are unreadable; and a fold must not lose the gradients beside it.
+    w = leaf(1.2)
+    h = w
+    for _ in range(100):
+        h = torch.sin(h) * 1.1
+    (true,) = torch.autograd.grad(h, w, retain_graph=True)
+    drawing = checks.draw(h, names={"w": w, "h": h})
+    assert "184 steps" in drawing.text
+    assert drawing.diagram is not None
+    assert len(drawing.diagram.steps) <= 30
+    assert lines(drawing)["w"].endswith(f"grad {shown(true)}")
+    assert "<svg" in drawing._repr_mimebundle_()["text/html"]
+
+
+def test_leaves_of_a_folded_part_are_folded_too():
+    # 60 layers with a weight each: 60 leaves would be as unreadable as 60 steps.
+    h = torch.ones(3)
+    weights = [torch.full((3,), 0.9 + k / 100, requires_grad=True) for k in range(60)]
+    for weight in weights:
+        h = torch.tanh(h * weight)
+    drawing = checks.draw(h.sum())
+    assert "leaves" in drawing.text
+    assert drawing.diagram is not None
+    assert len(drawing.diagram.wires) < 60
+
+
+def test_drawing_disturbs_nothing():
+    # A drawing that called backward() would fill `.grad` and free the graph.
+    tensors = skip_connection()
+    fired = []
+    tensors["b"].register_hook(fired.append)
+    tensors["b"].retain_grad()
+    checks.draw(tensors["loss"])
+    checks.step(tensors["loss"])
+    assert fired == []
+    assert tensors["a"].grad is None
+    assert tensors["b"].grad is None
+    tensors["loss"].backward()  # the graph is still there
+
+
+@pytest.mark.parametrize("junk", [..., None, 3.0, "loss", torch.ones(3), [1.0], lambda: 3])
+def test_junk_gets_a_sentence(junk):
+    for verb in (checks.draw, checks.step):
+        shown_text = str(verb(junk))
+        assert shown_text.endswith(".")
+        assert "Traceback" not in shown_text
+
+
+def test_without_the_drawing_library_the_text_stands_in_its_place():
+    # On a platform without a wheel of pygraphviz nothing else may break.
+    script = (
+        "import sys; sys.modules['pygraphviz'] = None\n"
+        "import torch, checks\n"
+        "w = torch.tensor(1.5, requires_grad=True)\n"
+        "loss = (w * 3 - 2) ** 2\n"
+        "print(checks.draw(loss)._repr_mimebundle_()['text/html'])\n"
+        "print(checks.step(loss)._repr_mimebundle_()['text/html'])\n"
+        "print(checks.gradient('1', 7.5, of=loss, wrt=w)._repr_mimebundle_()[0]['text/html'])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("<pre>") >= 3
+    assert "<svg" not in result.stdout
+
+
+def test_nothing_is_written_to_the_error_stream():
+    # Graphviz's libraries warn of missing fonts there, and a notebook shows it.
+    script = (
+        "import torch, checks\n"
+        "w = torch.tensor(1.5, requires_grad=True)\n"
+        "checks.draw(w * 3)._repr_mimebundle_()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stderr == ""
+
+
+def test_the_same_graph_gives_the_same_bytes():
+    # nbval compares pictures: ids, dict order or addresses in them would fail at random.
+    pictures = {
+        checks.draw(skip_connection()["loss"])._repr_mimebundle_()["text/html"] for _ in range(3)
+    }
+    assert len(pictures) == 1
+
+
+# -- the walk --------------------------------------------------------------------------------------
+
+
+def test_each_step_says_what_arrives_and_what_is_handed_on():
+    w, x, y = leaf(1.5), torch.tensor(3.0), torch.tensor(2.0)
+    y_hat = w * x
+    s = y_hat - y
+    loss = s**2
+    text = str(checks.step(loss, names={"y": y}))
+    assert "Step 1 of 3: loss = s ** 2" in text
+    assert "Hands on to `s`: 1 × 5 = 5 (local gradient: 2 · s)." in text
+    assert "Step 2 of 3: s = y_hat - y" in text
+    assert "Hands on to `w`: 5 × 3 = 15 (local gradient: x)." in text
+
+
+def test_where_paths_meet_the_parts_are_added_up():
+    # Showing the last contribution alone is the very mistake that the walk should cure.
+    a = leaf(2.0)
+    b = a * 3
+    loss = b**2 + b
+    text = str(checks.step(loss))
+    assert "Arrives (upstream gradient): 13. 2 paths meet here: 1 + 12." in text
+    assert "13 × 3 = 39" in text
+
+
+def test_a_step_shows_no_gradient_that_is_not_computed_yet():
+    a = leaf(2.0)
+    b = a * 3
+    loss = b**2 + b
+    walk = checks.step(loss)
+    assert "grad 13" not in walk.panels[0].graph.text
+    assert "grad 13" in walk.panels[1].graph.text
+    assert "grad 39" in walk.panels[2].graph.text
+
+
+def test_two_walks_on_a_page_do_not_share_their_buttons():
+    # Radio buttons of one name are one group: a step in one walk would close the other.
+    loss = leaf(2.0) * 3
+    pages = [checks.step(loss)._repr_mimebundle_()["text/html"] for _ in range(2)]
+    names = [set(re.findall(r'name="([^"]+)"', page)) for page in pages]
+    assert not names[0] & names[1]
+
+
+# -- the picture beside a wrong answer -------------------------------------------------------------
+
+
+def picture_of(verdict: checks.Verdict) -> str:
+    return verdict._repr_mimebundle_()[0]["text/html"] + str(verdict)
+
+
+def test_a_wrong_answer_shows_the_step_and_gives_nothing_away():
+    w, x, y = leaf(1.2345), torch.tensor(3.1234), torch.tensor(2.0101)
+    y_hat = w * x
+    s = y_hat - y
+    loss = s**2
+    (true,) = torch.autograd.grad(loss, w, retain_graph=True)
+    page = picture_of(checks.gradient("5.4", true / 2, of=loss, wrt=w))
+    assert "look here" in page
+    assert f"{true.item():.4g}" not in page
+    # The gradients between the marked step and w are the learner's to find.
+    (at_s,) = torch.autograd.grad(loss, s, retain_graph=True)
+    assert f"{at_s.item():.4g}" not in page
+
+
+def test_a_gradient_that_equals_the_one_asked_for_is_hidden():
+    # The subtraction has the local gradient 1: what arrives there *is* the answer.
+    w, y = leaf(1.2345), torch.tensor(7.0101)
+    y_hat = w * 3.5
+    s = y_hat - y
+    loss = s**2
+    (true,) = torch.autograd.grad(loss, y_hat, retain_graph=True)
+    verdict = checks.gradient("5.4", -true, of=loss, wrt=y_hat)
+    assert verdict.picture is not None
+    assert f"{abs(true.item()):.4g}" not in picture_of(verdict)
+
+
+def test_an_open_entry_is_not_told_by_the_picture_of_another():
+    w, x, y = leaf(1.2345), torch.tensor(3.1234), torch.tensor(2.0101)
+    y_hat = w * x
+    s = y_hat - y
+    loss = s**2
+    gradients = torch.autograd.grad(loss, [s, w], retain_graph=True)
+    given = {"s": ..., "w": (gradients[0] * w).detach()}
+    verdict = checks.gradient("5.4", given, of=loss, wrt={"s": s, "w": w})
+    assert "look here" in picture_of(verdict)
+    assert f"{gradients[0].item():.4g}" not in picture_of(verdict)
