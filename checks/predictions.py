@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Number
 from typing import Any
 
@@ -42,6 +43,7 @@ CAUSES: tuple[str, ...] = (NO_ERROR, *_MESSAGES)
 _ON_THE_LIST = {str.casefold(cause): cause for cause in CAUSES}
 
 _NOT_SO = "PyTorch gives something else."
+_CONFIRMED = "PyTorch confirms it."
 _TEXTS = (str, torch.dtype, torch.layout, torch.device, torch.memory_format, type)
 
 
@@ -94,7 +96,7 @@ def error(exercise: str, predicted: object, attempt: Callable[[], object]) -> Ve
     if not cause:
         return state(exercise, f"Another error came than those on the list: {message}")
     if guess == cause:
-        return Verdict(exercise, Outcome.CORRECT, (f"PyTorch says: {message}",))
+        return Verdict(exercise, Outcome.CORRECT, (f"This is what comes: {message}",))
     return Verdict(exercise, Outcome.WRONG, ("That is not what happens here.",))
 
 
@@ -127,7 +129,14 @@ def _several(exercise: str, predicted: object, actual: object) -> Verdict:
     if other:
         sentence = f"Nothing was asked about {listed(other)}. The keys are {keys}."
         return Verdict(exercise, Outcome.INVALID, (sentence,), entries=found)
-    return Verdict(exercise, overall(found), entries=found)
+    outcome = overall(found)
+    if all(entry.outcome is Outcome.UNANSWERED for entry in found.values()):
+        return unanswered(exercise)
+    # What all entries would say alike is said once, or not at all.
+    alike = {(_CONFIRMED,), (_NOT_SO,)}
+    entries = {k: replace(e, sentences=()) if e.sentences in alike else e for k, e in found.items()}
+    told = (_CONFIRMED,) if outcome is Outcome.CORRECT else ()
+    return Verdict(exercise, outcome, told, entries=entries)
 
 
 def _one(exercise: str, predicted: object, actual: object) -> Verdict:
@@ -268,5 +277,5 @@ def _tensor(actual: object) -> Tensor | None:
 
 def _verdict(exercise: str, right: bool) -> Verdict:
     if right:
-        return Verdict(exercise, Outcome.CORRECT, ("PyTorch confirms it.",))
+        return Verdict(exercise, Outcome.CORRECT, (_CONFIRMED,))
     return Verdict(exercise, Outcome.WRONG, (_NOT_SO,))

@@ -6,6 +6,7 @@ when.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -156,6 +157,14 @@ def not_connected(name: str, tensor: Tensor, called: str) -> StateError:
     return StateError(f"{text} {again(name)}")
 
 
+def changed_since(leaf: str, result: str) -> str:
+    """What to say where a leaf was changed after something was computed from it."""
+    return (
+        f"{leaf[0].upper()}{leaf[1:]} has been changed after {result} was computed from it, so the "
+        "graph still belongs to the old value. Run the cells from there on again."
+    )
+
+
 def not_finite(name: str, called: str) -> StateError:
     """The error where the truth itself is `nan` or `inf`."""
     return StateError(
@@ -187,13 +196,19 @@ def known(error: Exception) -> str:
     return ""
 
 
+def quoted(error: BaseException) -> str:
+    """An error as a sentence: its kind, and its own words where it has any."""
+    words = message(error).rstrip(" .:")
+    return f"`{type_name(error)}`: {words}." if words else f"`{type_name(error)}`."
+
+
 def message(error: BaseException) -> str:
-    """The first line of an error's text. An exception of the learner's may fail to give one."""
+    """The first sentence of an error's text. An exception of the learner's may fail to give one."""
     try:
-        lines = str(error).splitlines()
+        text = " ".join(str(error).split())
     except Exception:
         return ""
-    return lines[0][:_LONGEST] if lines else ""
+    return re.split(r"(?<=[.!?])\s", text)[0][:_LONGEST]
 
 
 @contextmanager
@@ -210,5 +225,5 @@ def explained(called: str) -> Iterator[None]:
     except Exception as error:
         text = _KNOWN_STATES.get(known(error), "").format(called=called)
         if not text:
-            text = f"PyTorch cannot differentiate `{called}`: {type_name(error)}: {message(error)}."
+            text = f"PyTorch cannot differentiate `{called}`. It says: {quoted(error)}"
         raise StateError(f"{text} {again(called)}") from error

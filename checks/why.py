@@ -58,8 +58,10 @@ def _added_up(question: Question, name: str, paths: list[Path], names: Names) ->
         used = math.prod(node._input_metadata[0].shape)
         if kind(node) in _REPEATING and used > size:
             times = used // max(size, 1)
+            known = names.of(question.edges[name])
+            target = name if known == UNKNOWN else known
             return (
-                f" At {_step(node, names)} it is used {times} times, so {times} contributions "
+                f" `{target}` is used {times} times at {_step(node, names)}: {times} contributions "
                 "were added up."
             )
     return ""
