@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from checks import answers, backward
+from checks import answers, backward, states
 from checks.answers import ShapeError, UnansweredError, UnusableError
 from checks.backward import Edge
 from checks.comparison import agrees, difference
-from checks.deliver import invalid, unanswered
+from checks.deliver import invalid, state, unanswered
 from checks.diagnosis import explain, explained, steps_to_check
 from checks.graph import Names
 from checks.illustration import wrong_step
 from checks.matching import Given
 from checks.search import Mistake, Search
 from checks.settings import current
+from checks.stale import changed_since
 from checks.truth import Question, jacobian
 from checks.verdict import Outcome, Picture, Verdict, overall
 from checks.why import why
@@ -71,10 +72,11 @@ def judge_several(exercise: str, answer: object, case: Case) -> Verdict:
         sentence = f"{what_came(answer)} came. Expected: a dict with the keys {listed([*wanted])}."
         return invalid(exercise, sentence)
     assert isinstance(answer, dict)
-    typed = dict(dict.items(answer))
+    # A key that is no text may do anything when it is looked up.
+    typed = {key: given for key, given in dict.items(answer) if type(key) is str}
     entries = _entries(typed, case)
     outcome = overall(entries)
-    unknown = [key for key in typed if key not in wanted]
+    unknown = [key for key in dict.keys(answer) if type(key) is not str or key not in wanted]
     if unknown:
         sentence = f"Nothing was asked about {listed(unknown)}. The keys are {listed([*wanted])}."
         return Verdict(exercise, Outcome.INVALID, (sentence,), entries=entries)
@@ -187,6 +189,9 @@ def _wrong(
 ) -> Verdict:
     """Say what is wrong, as far as the settings allow, and why where that is found."""
     try:
+        stale = changed_since(case.question, case.names, case.tensors)
+        if stale:
+            return state(exercise, states.changed_since(*stale))
         return _diagnosed(exercise, numbers, answer, case, name, cuts)
     except Exception:  # no explanation is worth the verdict
         true = case.question.gradients[name]
@@ -260,7 +265,7 @@ def _search(case: Case, name: str, cuts: Mapping[Edge, Tensor]) -> Search:
 # -- several gradients -----------------------------------------------------------------------------
 
 
-def _entries(typed: Mapping[object, object], case: Case) -> dict[str, Verdict]:
+def _entries(typed: Mapping[str, object], case: Case) -> dict[str, Verdict]:
     question = case.question
     read = {name: _read(name, typed.get(name, ...), case, name) for name in question.wrt}
     numbers = {name: given for name, given in read.items() if isinstance(given, Tensor)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -76,21 +76,29 @@ _INVERSE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _evaluate_again(node: Node, values: dict[Edge, Tensor]) -> None:
-    """Fill in the output of a simple node from its inputs, or its input from its output."""
+def evaluated(node: Node, values: Mapping[Edge, Tensor]) -> Tensor | None:
+    """What a simple node computes from the values of its inputs; None where that is not known."""
     name = kind(node)
-    output = (node, 0)
-    if name in _AGAIN and output not in values and getattr(node, "_saved_alpha", 1) == 1:
+    if name in _AGAIN and getattr(node, "_saved_alpha", 1) == 1:
         inputs = [
             constant(node, k) if child is None else values.get((child, number))
             for k, (child, number) in enumerate(node.next_functions)
         ]
         if all(value is not None for value in inputs):
-            values[output] = _AGAIN[name](*inputs)
-    if name == "Pow" and output not in values:
+            return _AGAIN[name](*inputs)
+    if name == "Pow":
         base = values.get(node.next_functions[0])
         exponent = getattr(node, "_saved_exponent", None)
         if base is not None and isinstance(exponent, (int, float)):
-            values[output] = base**exponent
+            return base**exponent
+    return None
+
+
+def _evaluate_again(node: Node, values: dict[Edge, Tensor]) -> None:
+    """Fill in the output of a simple node from its inputs, or its input from its output."""
+    name, output = kind(node), (node, 0)
+    result = None if output in values else evaluated(node, values)
+    if result is not None:
+        values[output] = result
     if name in _INVERSE and output in values:
         values.setdefault(node.next_functions[0], _INVERSE[name](values[output]))
