@@ -5,8 +5,11 @@ never raises for what a learner typed, and it leaves the notebook as it was: no 
 no graph is freed, no hook fires.
 """
 
+from checks.drawing import draw
 from checks.predictions import CAUSES, error, value
+from checks.progress import progress
 from checks.settings import settings
+from checks.stepper import step
 from checks.verbs import gradient, jacobian, vjp
 from checks.verdict import CheckFailed, Outcome, Verdict
 
@@ -15,10 +18,13 @@ __all__ = [
     "CheckFailed",
     "Outcome",
     "Verdict",
+    "draw",
     "error",
     "gradient",
     "jacobian",
+    "progress",
     "settings",
+    "step",
     "value",
     "vjp",
 ]

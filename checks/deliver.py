@@ -10,6 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
+from checks.marks import record
 from checks.undisturbed import undisturbed
 from checks.verdict import CheckFailed, Outcome, Verdict
 from checks.wording import type_name
@@ -36,6 +37,8 @@ def delivered(check: Callable[P, Verdict]) -> Callable[P, Verdict]:
         except (Exception, SystemExit, GeneratorExit) as error:
             verdict = _stumbled(check, args, kwargs, error)
         verdict = _labelled(verdict)
+        if verdict:
+            record(verdict.exercise)
         if strict() and not verdict:
             raise CheckFailed(verdict)
         return verdict
