@@ -32,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
 
     build = commands.add_parser("build", help="build the notebooks from notebooks/source")
     build.add_argument(
+        "sources", nargs="*", type=Path, metavar="SOURCE", help="only these (all without it)"
+    )
+    build.add_argument(
         "--check", action="store_true", help="only say which notebooks are not what they should be"
     )
     return top
@@ -62,7 +65,10 @@ def build(arguments: argparse.Namespace) -> int:
     except launch.LaunchError as problem:
         print(problem, file=sys.stderr)
         return 1
-    sources = sorted((course / "notebooks/source").glob("*.md"))
+    sources = arguments.sources or sorted((course / "notebooks/source").glob("*.md"))
+    if not sources:
+        print(f"There is no lesson in {course / 'notebooks/source'}.", file=sys.stderr)
+        return 1
     problems = build.run(sources, check=arguments.check)
     for sentence in problems:
         print(sentence, file=sys.stderr)

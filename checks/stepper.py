@@ -108,8 +108,8 @@ def step(
             known, nodes, _ = look(of, wrt or {}, names or {}, v, variables)
             if known.seen is None:
                 raise StateError(
-                    "There is no backward pass to walk through: the graph was freed by "
-                    "`backward()`, or its result is not a single number and `v` is missing."
+                    "There is no backward pass to walk through: the graph was freed by an "
+                    "earlier one, or its result is not a single number and `v` is missing."
                 )
             steps = [node for node in nodes if not is_leaf(node)]
             title = f"The backward pass of {known.names.edges.get((nodes[0], 0), 'the result')}"
