@@ -42,6 +42,7 @@ NO_ERROR = "no error"
 CAUSES: tuple[str, ...] = (NO_ERROR, *_MESSAGES)
 _ON_THE_LIST = {str.casefold(cause): cause for cause in CAUSES}
 
+_MOST_ENTRIES = 1000  # of a prediction of a shape, or of a few flags
 _NOT_SO = "PyTorch gives something else."
 _CONFIRMED = "PyTorch confirms it."
 _TEXTS = (str, torch.dtype, torch.layout, torch.device, torch.memory_format, type)
@@ -60,7 +61,8 @@ def value(exercise: str, predicted: object, actual: object) -> Verdict:
     Raises:
         CheckFailed: in strict mode only, where the verdict is not correct.
     """
-    if any(leaf is ... for leaf in leaves(actual)):
+    really = list(dict.values(actual)) if issubclass(type(actual), dict) else actual  # type: ignore[arg-type]
+    if any(leaf is ... for leaf in leaves(really)):
         sentence = "There is nothing to compare with yet: run the cells above this one first."
         return state(exercise, sentence)
     if issubclass(type(actual), dict):
@@ -118,8 +120,10 @@ def _several(exercise: str, predicted: object, actual: object) -> Verdict:
     if predicted is ... or predicted is None:
         return unanswered(exercise)
     keys = listed([*wanted])
-    if not wanted or len({str(key) for key in wanted}) < len(wanted):
-        return state(exercise, f"The keys of the last argument must be different texts, not {keys}")
+    if not wanted:
+        return state(exercise, "There is nothing to compare with: the last argument is empty.")
+    if len({str(key) for key in wanted}) < len(wanted):
+        return state(exercise, "Two keys of the last argument look the same.")
     if not issubclass(type(predicted), dict):
         sentence = f"{what_came(predicted)} came. Expected: a dict with the keys {keys}."
         return invalid(exercise, sentence)
@@ -166,10 +170,9 @@ def _means_none(predicted: object) -> bool:
 def _flag(exercise: str, predicted: object, actual: bool) -> Verdict:
     if type(predicted) is bool:
         return _verdict(exercise, predicted is actual)
-    if is_tensor(predicted) or is_numpy(predicted):  # a comparison of tensors gives one of these
-        flag = torch.as_tensor(predicted)
-        if flag.dtype is torch.bool and flag.ndim == 0:
-            return _verdict(exercise, bool(flag) is actual)
+    flag = _as_python(predicted)  # a comparison of tensors gives one, too
+    if type(flag) is bool:
+        return _verdict(exercise, flag is actual)
     return invalid(exercise, f"{what_came(predicted)} came. Expected: `True` or `False`.")
 
 
@@ -194,8 +197,7 @@ def _folded(text: object) -> str:
 
 def _sequence(exercise: str, predicted: object, actual: object) -> Verdict:
     true = list(actual)  # type: ignore[call-overload]
-    if is_tensor(predicted) or is_numpy(predicted):
-        predicted = predicted.tolist()  # type: ignore[attr-defined]
+    predicted = _as_python(predicted)
     if issubclass(type(predicted), (int, float)) and not issubclass(type(predicted), bool):
         sentence = "A single number came. Expected: a tuple, such as `(3,)` or `(2, 4)`."
         return invalid(exercise, sentence)
@@ -207,6 +209,17 @@ def _sequence(exercise: str, predicted: object, actual: object) -> Verdict:
     parts = [_one(exercise, p, t) for p, t in zip(given, true, strict=True)]
     unusable = [part for part in parts if part.outcome is Outcome.INVALID]
     return unusable[0] if unusable else _verdict(exercise, all(parts))
+
+
+def _as_python(predicted: object) -> object:
+    """A small tensor or array as a number, a flag or nested lists; anything else as it is."""
+    if not (is_tensor(predicted) or is_numpy(predicted)):
+        return predicted
+    try:
+        count = math.prod(predicted.shape)  # type: ignore[attr-defined]
+        return predicted.tolist() if count <= _MOST_ENTRIES else predicted  # type: ignore[attr-defined]
+    except Exception:
+        return predicted  # it has no values: `what_came` says what it is
 
 
 def _numbers(exercise: str, predicted: object, actual: object) -> Verdict:
@@ -269,7 +282,10 @@ def _tensor(actual: object) -> Tensor | None:
             return None
     if issubclass(type(actual), complex):
         return torch.tensor(actual, dtype=torch.complex128)
-    number = float(actual)  # type: ignore[arg-type]
+    try:
+        number = float(actual)  # type: ignore[arg-type]
+    except (OverflowError, TypeError, ValueError):
+        return None
     if issubclass(type(actual), int) and math.isfinite(number) and abs(number) < 2**63:
         return torch.tensor(actual)
     return torch.tensor(number, dtype=torch.float64)
