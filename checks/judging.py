@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from checks import answers, backward, states
@@ -24,7 +23,7 @@ from checks.stale import changed_since
 from checks.truth import Question, jacobian
 from checks.verdict import Outcome, Picture, Verdict, overall
 from checks.why import why
-from checks.wording import is_tensor, listed, what_came
+from checks.wording import listed, what_came
 
 _BY_HAND = (
     "This is the very tensor that autograd filled in (a `.grad`). "
@@ -255,7 +254,7 @@ def _differs(
 
 
 def _given(numbers: Tensor, answer: object) -> Given:
-    return Given(numbers, answer.dtype if is_tensor(answer) else torch.float64)  # type: ignore[attr-defined]
+    return Given(numbers, answers.resolution(answer))
 
 
 def _search(case: Case, name: str, cuts: Mapping[Edge, Tensor]) -> Search:

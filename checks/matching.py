@@ -1,12 +1,13 @@
 """Whether the numbers that a learner gave are the ones that a mistake gives.
 
 Matching is as exact as the digits that were given: `7.5` stands for 7.50, the numbers of a float32
-tensor for about six digits. And a few round numbers fit something by chance: how much an answer
-says is counted, in digits.
+tensor for about six digits. And round numbers fit something by chance: of two small whole numbers
+there are only a few hundred, and a catalogue of mistakes may well contain a tenth of them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,63 +15,110 @@ import torch
 from torch import Tensor
 
 _FEWEST, _MOST = 3, 6  # digits that an answer is held to
+_CLOSE = 1e-5  # how near an answer of six digits or more must come, relative to each entry
 _LOOSE_SHARE = 1e-6
-_TELLING = 5  # digits in all
+_TELLING = 1e5  # answers that look alike
+_WRITTEN = 12  # digits of a float64 that are looked at; those behind are rounding
 
 
 @dataclass(frozen=True)
 class Given:
-    """The numbers that a learner gave, float64 or complex128, and the type that they came in."""
+    """The numbers that a learner gave, float64 or complex128.
+
+    `resolution` is the rounding of the format that they came in, relative to each (see
+    `answers.resolution`).
+    """
 
     numbers: Tensor
-    dtype: torch.dtype = torch.float64
-
-    @cached_property
-    def digits(self) -> int:
-        """The significant digits of the most exact entry, between 3 and 6."""
-        most = max((_digits(x, self.dtype) for x in self.numbers.flatten().tolist()), default=0)
-        return min(max(most, _FEWEST), _MOST)
-
-    @cached_property
-    def weight(self) -> float:
-        """How many digits the answer has in all: few can fit something by chance."""
-        return sum(_digits(x, self.dtype) for x in self.numbers.flatten()[:64].tolist())
-
-    @property
-    def is_telling(self) -> bool:
-        """Whether the numbers are so many, or so exact, that they hardly fit by chance."""
-        return self.numbers.numel() > 1 and self.weight >= _TELLING
+    resolution: float = 0.0
 
     def is_given_by(self, gradient: Tensor) -> bool:
         """Whether a mistake that results in `gradient` gives these numbers, shape and all."""
-        if gradient.shape != self.numbers.shape:
+        if gradient.shape != self.numbers.shape or not self._may_be(gradient):
             return False
         wanted = gradient.detach().cpu().to(self.numbers.dtype)
         if not torch.isfinite(wanted).all():
             return False
         return bool(((self.numbers - wanted).abs() <= self._slack(wanted)).all())
 
+    def looks_like(self, gradient: Tensor) -> bool:
+        """Whether all entries of `gradient` are as round as these numbers are."""
+        wanted = gradient.detach().cpu().to(self.numbers.dtype)
+        if not torch.isfinite(wanted).all():
+            return False
+        off = wanted - torch.round(wanted.real / self._unit) * self._unit
+        return bool((off.abs() <= self._slack(wanted)).all())
+
+    @cached_property
+    def alike(self) -> float:
+        """How many answers look like this one: as round, and with no larger numbers.
+
+        Zeros do not count: that an entry is zero is easily got right by chance.
+        """
+        entries = int(self.numbers.count_nonzero())
+        choices = 2 * self._largest / self._unit + 1
+        return math.exp(min(entries * math.log(choices), 100.0))
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the numbers are so many, and so exact, that they hardly fit by chance."""
+        return self.numbers.numel() > 1 and self.alike >= _TELLING
+
+    # -- how exact the numbers are -------------------------------------------------------------
+
+    @cached_property
+    def _texts(self) -> list[tuple[int, int]]:
+        """Of each number: its significant digits, and its digits behind the point."""
+        numbers = torch.view_as_real(self.numbers) if self.numbers.is_complex() else self.numbers
+        held = _WRITTEN
+        if self.resolution:
+            held = min(held, max(1, int(-math.log10(2 * self.resolution))))
+        return [_digits(number, held) for number in numbers.flatten().tolist()]
+
+    @cached_property
+    def _significant(self) -> int:
+        most = max((significant for significant, _ in self._texts), default=0)
+        return min(max(most, _FEWEST), _MOST)
+
+    @cached_property
+    def _unit(self) -> float:
+        """The power of ten of which all numbers are multiples, no smaller than six digits tell."""
+        decimals = max((behind for _, behind in self._texts), default=0)
+        smallest = self._largest * 10.0**-_MOST
+        return max(10.0**-decimals, smallest) or 1.0
+
+    @cached_property
+    def _largest(self) -> float:
+        return float(self.numbers.abs().max()) if self.numbers.numel() else 0.0
+
+    def _may_be(self, gradient: Tensor) -> bool:
+        """A quick look at the largest entry."""
+        if not self.numbers.numel():
+            return False
+        place = self._place_of_largest
+        there = complex(gradient.flatten()[place].item())
+        ours = complex(self.numbers.flatten()[place].item())
+        return abs(there - ours) <= (0.02 + 2 * self.resolution) * abs(ours)
+
+    @cached_property
+    def _place_of_largest(self) -> int:
+        return int(self.numbers.abs().argmax())
+
     def _slack(self, wanted: Tensor) -> Tensor:
         size = wanted.abs()
-        if self.digits == _MOST:
-            relative = 1e-5 if self.dtype not in _COARSE else torch.finfo(self.dtype).eps
-            slack = relative * size
+        if self._significant == _MOST:
+            slack = _CLOSE * size
         else:
-            unit = torch.floor(torch.log10(size)) - (self.digits - 1)
+            unit = torch.floor(torch.log10(size)) - (self._significant - 1)
             slack = torch.where(size > 0, 10.0**unit / 2, 0.0)
+        if self._unit <= 10.0**-_FEWEST:  # rounded to so many digits behind the point
+            slack = slack.clamp(min=self._unit / 2)
+        slack = slack + self.resolution * size
         return slack * (1 + 1e-9) + _LOOSE_SHARE * (size.max() if size.numel() else 0.0)
 
 
-_COARSE = (torch.float16, torch.bfloat16)
-
-
-def _digits(number: float | complex, dtype: torch.dtype) -> int:
-    """Significant digits of a number as it would be written down."""
-    if isinstance(number, complex):
-        return max(_digits(number.real, dtype), _digits(number.imag, dtype))
-    if dtype in (torch.float32, *_COARSE):
-        text = f"{number:.6g}" if dtype is torch.float32 else f"{number:.3g}"
-    else:
-        text = f"{number:.12g}"
-    mantissa = text.split("e")[0].replace("-", "").replace(".", "").lstrip("0").rstrip("0")
-    return len(mantissa)
+def _digits(number: float, held: int) -> tuple[int, int]:
+    """Significant digits, and digits behind the point, of a number as it would be written down."""
+    mantissa, exponent = f"{number:.{held - 1}e}".split("e")
+    digits = mantissa.replace("-", "").replace(".", "").rstrip("0")
+    return len(digits), max(len(digits) - 1 - int(exponent), 0) if digits else 0

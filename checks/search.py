@@ -1,27 +1,31 @@
 """The wrong gradients that mal-rules give at one tensor of a graph.
 
-A backward pass is run again and again, each time with one rule of one node broken on purpose.
+A backward pass is gone through again and again, each time with one rule of one step broken on
+purpose. The likeliest mistakes come first, and of equally likely ones those near the tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from checks import backward
-from checks.backward import Edge, Gradients, Node, Pass, is_leaf
-from checks.graph import kind
-from checks.malrules import BROADCAST_RULES, NODE_RULES, RESULT_RULES, MalRule
-from checks.site import NotKnownError, Site
+from checks.backward import Edge, Node
+from checks.breaking import Break, Breaker, safely
+from checks.graph import kind, operation
+from checks.malrules import RESULT_RULES, MalRule, Result
+from checks.replay import Exhausted, Replay, Step
 from checks.truth import Question
 from checks.values import forward_values
 
-_MOST_WORK = 40_000  # nodes visited by all broken passes together, before the search stops
 _LARGEST_JACOBIAN = 400  # entries; larger ones are not tried for Jv
+_STATISTICS = ("Mean", "Var", "Std", "Sum", "Logsumexp", "LinalgVectorNorm")
 
 
 @dataclass(frozen=True)
@@ -61,259 +65,152 @@ class Search:
     cuts: Mapping[Edge, Tensor] | None = None
 
     @cached_property
-    def clean(self) -> Pass:
-        """The pass without any mistake."""
-        return self._run(None)
-
-    @cached_property
-    def right(self) -> Tensor | None:
-        """What follows from the upstream answers by right steps."""
-        return self.clean.arriving.get(self.target)
+    def replay(self) -> Replay:
+        """The backward passes."""
+        return Replay(self.question, self.question.edges[self.name], self.cuts or {})
 
     @property
-    def target(self) -> Edge:
-        """Where the gradient is asked for."""
-        return self.question.edges[self.name]
+    def right(self) -> Tensor | None:
+        """What follows from the upstream answers by right steps."""
+        return self.replay.clean.arriving.get(self.replay.target)
+
+    @property
+    def steps(self) -> list[Node]:
+        """The nodes whose mistakes reach the tensor."""
+        return self.replay.steps
 
     @cached_property
     def values(self) -> dict[Edge, Tensor]:
         """The forward values that are known."""
         return forward_values(self.question.nodes, self.tensors, self.question.inside)
 
-    @cached_property
-    def steps(self) -> list[Node]:
-        """The nodes whose mistakes reach the target, up to the cuts above it."""
-        sources: dict[Edge, list[Node]] = {}
-        for node in self.question.nodes:
-            for place in node.next_functions:
-                sources.setdefault(place, []).append(node)
-        reached: set[Node] = set()
-        waiting = [self.target]
-        while waiting:
-            for node in sources.get(waiting.pop(), ()):
-                if node not in reached:
-                    reached.add(node)
-                    outputs = [(node, k) for k in range(len(node._input_metadata))]
-                    waiting.extend(place for place in outputs if place not in (self.cuts or {}))
-        return [node for node in self.question.nodes if node in reached]
-
     def candidates(self) -> Iterator[Candidate]:
-        """Every wrong gradient, one mistake at a time, then two that often come together."""
-        yield from self._results()
-        single = list(self._node_mistakes())
-        budget = _MOST_WORK
-        for mistake, change in single:
-            budget -= len(self.question.nodes)
-            if budget < 0:
-                return
-            yield from self._broken(mistake, {mistake.node: change})
-        yield from self._shapes()
-        yield from self._single_paths()
-        yield from self._composition_as_product()
-        pairing = [(m, c) for m, c in single if m.name in _PAIRING]
-        for k, (first, change) in enumerate(pairing):
-            for second, other in pairing[k + 1 :]:
-                budget -= len(self.question.nodes)
-                if budget < 0:
-                    return
-                if first.node is not second.node:
-                    both = {first.node: change, second.node: other}
-                    yield from self._broken(_together(first, second), both)
-                elif first.name != second.name:
-                    yield from self._broken(
-                        _together(first, second), {first.node: _composed(change, other)}
-                    )
+        """Every wrong gradient, one mistake at a time, then several together.
 
-    # -- kinds of mistakes ---------------------------------------------------------------------
+        The work is bounded: in a very large graph the least likely ones are left out.
+        """
+        breaker = Breaker(self.replay, self.values)
+        made: list[Break] = []
+        try:
+            yield from self._results()
+            for broken in breaker.breaks():
+                made.append(broken.light())
+                mistake = _mistake(broken.rule, broken.place)
+                if broken.answer is None:
+                    yield from self._tried(mistake, broken.changes)
+                else:
+                    yield from self._taken(mistake, broken.answer)
+            yield from self._everywhere(breaker, made)
+            yield from self._statistics_constant(breaker, made)
+            yield from self._pairs(breaker, made)
+        except Exhausted:
+            return
 
-    def _node_mistakes(self) -> Iterator[tuple[Mistake, Callable[[Site], Gradients]]]:
-        for node in self.steps:
-            if node not in self.clean.handed_on:
+    # -- more than one step --------------------------------------------------------------------
+
+    def _everywhere(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
+        """The same mistake at every step where it can be made."""
+        alike: dict[tuple[str, int], list[Break]] = {}
+        for broken in made:
+            if broken.rule.kinds:
+                alike.setdefault((broken.rule.name, broken.variant), []).append(broken)
+        for group in alike.values():
+            if len(group) > 1:
+                changes = {b.place: breaker.again(b) for b in group}
+                yield from self._tried(_mistake(group[0].rule, group[0].place), changes)
+
+    def _statistics_constant(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
+        """A mean, a variance and the like, as in a batch norm by hand, all held constant."""
+        held = {
+            b.place: breaker.again(b)
+            for b in made
+            if b.rule.name == "held-constant" and kind(b.place) in _STATISTICS
+        }
+        # Where every path goes through a step, nothing is left without it: it is no statistic.
+        held = {
+            node: step
+            for node, step in held.items()
+            if any(bool(o.any()) for o in self._outcomes({node: step}))
+        }
+        if len(held) > 1:
+            says = "the mean, the variance or another sum over many entries is held constant"
+            mistake = Mistake("statistics-constant", says, "6", 1, next(iter(held)))
+            yield from self._tried(mistake, held)
+
+    def _pairs(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
+        """Two mistakes that often come together."""
+        for one, other in combinations([b for b in made if b.rule.pairs], 2):
+            first, second = _mistake(one.rule, one.place), _mistake(other.rule, other.place)
+            if first.name == second.name:
                 continue
-            name = kind(node)
-            for rule in NODE_RULES:
-                if rule.kinds and name not in rule.kinds:
-                    continue
-                if not rule.kinds and name == "Leaf":
-                    continue
-                for variant in range(_variants(rule, self._site(node))):
-                    mistake = Mistake(rule.name, rule.says, rule.lesson, rule.rank, node)
-                    yield mistake, _variant(rule, variant)
+            together = Mistake(
+                f"{first.name}+{second.name}",
+                f"{first.says}, and {second.says}",
+                first.lesson,
+                first.rank + second.rank + 0.5,
+                first.node,
+            )
+            changes: dict[Node, Step] = {b.place: breaker.again(b) for b in (one, other)}
+            if one.place is other.place:
+                changes = {one.place: breaker.both(one, other)}
+            yield from self._tried(together, changes)
+
+    # -- the gradient as a whole ---------------------------------------------------------------
 
     def _results(self) -> Iterator[Candidate]:
-        if self.right is None:
+        right = self.right
+        if right is None:
             return
+        q, tensor = self.question, self.question.wrt[self.name]
+        stored = tensor.grad if tensor.is_leaf else None
+        result = Result(right, stored, q.of.detach(), q.v, self._with_ones(), self._jacobian())
         for rule in RESULT_RULES:
-            for gradient in rule.change(self.right):
-                yield Candidate(Mistake(rule.name, rule.says, rule.lesson, rule.rank), gradient)
-        yield from self._other_products()
+            for gradient in safely(partial(rule.change, result)):
+                yield from self._telling(_mistake(rule, None), gradient)
 
-    def _other_products(self) -> Iterator[Candidate]:
-        """Jv for Jᵀv, and the column sums of J, where v is not all ones."""
-        question = self.question
-        if self.cuts or bool((question.v == 1).all()):
-            return
-        ones = torch.ones_like(question.v)
-        sums = backward.run(question.root, ones, question.nodes).arriving.get(self.target)
-        says = "J is added up without the weights v"
-        if sums is not None:
-            yield Candidate(Mistake("ones-for-v", says, "2", 2), sums)
-        wrt = question.wrt[self.name]
-        if (
-            question.v.numel() * wrt.numel() > _LARGEST_JACOBIAN
-            or question.v.numel() != wrt.numel()
-        ):
-            return
-        rows = [
-            backward.run(question.root, row.reshape(question.v.shape), question.nodes).arriving
-            for row in torch.eye(question.v.numel(), dtype=question.v.dtype)
-        ]
-        if all(self.target in row for row in rows):
-            matrix = torch.stack([row[self.target].flatten() for row in rows])
-            product = (matrix @ question.v.flatten().to(matrix.dtype)).reshape(wrt.shape)
-            says = "the Jacobian is multiplied with v from the other side"
-            yield Candidate(Mistake("jv", says, "2", 1), product)
+    def _with_ones(self) -> Tensor | None:
+        """The gradient with ones for v, where v is something else."""
+        v = self.question.v
+        return None if self.cuts or bool((v == 1).all()) else self._weighted(torch.ones_like(v))
 
-    def _shapes(self) -> Iterator[Candidate]:
-        for node in self.steps:
-            if node not in self.clean.handed_on:
-                continue
-            site = self._site(node)
-            for slot, (raw, fit) in enumerate(
-                zip(site.raw, self.clean.handed_on[node], strict=False)
-            ):
-                if raw is None or fit is None or raw.shape == fit.shape:
-                    continue
-                for rule in BROADCAST_RULES:
-                    for gradient in rule.change(raw, tuple(fit.shape)):
-                        mistake = Mistake(rule.name, rule.says, rule.lesson, rule.rank, node)
-                        yield from self._replaced(mistake, node, slot, gradient)
+    def _jacobian(self) -> Tensor | None:
+        """J as a matrix, where it is square and small, and v has more than one entry."""
+        v, size = self.question.v, self.question.v.numel()
+        square = size == self.question.wrt[self.name].numel()
+        if self.cuts or size < 2 or not square or size**2 > _LARGEST_JACOBIAN:
+            return None
+        rows = [self._weighted(row.reshape(v.shape)) for row in torch.eye(size, dtype=v.dtype)]
+        found = [row.flatten() for row in rows if row is not None]
+        return torch.stack(found) if len(found) == size else None
 
-    def _single_paths(self) -> Iterator[Candidate]:
-        """Where gradients meet: one of them is kept, as with `=` for `+=`."""
-        meeting: dict[Edge, list[tuple[Node, int]]] = {}
-        for node, handed in self.clean.handed_on.items():
-            for slot, place in enumerate(node.next_functions):
-                if slot < len(handed) and handed[slot] is not None:
-                    meeting.setdefault(place, []).append((node, slot))
-        says = "only one of the paths that meet here is counted"
-        for sources in meeting.values():
-            if len(sources) < 2:
-                continue
-            for kept in sources:
-                lost = {source for source in sources if source != kept}
-                mistake = Mistake("one-path", says, "5", 2, kept[0])
-                yield from self._without(mistake, lost)
+    def _weighted(self, v: Tensor) -> Tensor | None:
+        q = self.question
+        return backward.run(q.root, v, q.nodes).arriving.get(self.replay.target)
 
-    def _composition_as_product(self) -> Iterator[Candidate]:
-        """f(g(x)) differentiated as if it were f · g: f′·g + f·g′, for steps of one number each."""
-        says = "one function inside another is differentiated like a product of the two"
-        for outer in self.steps:
-            inner, number = outer.next_functions[0] if outer.next_functions else (None, 0)
-            if inner is None or is_leaf(inner) or len(outer.next_functions) != 1:
-                continue
-            if inner not in self.clean.handed_on:
-                continue
-            g, f = self.values.get((inner, number)), self.values.get((outer, 0))
-            upstream = self.clean.arriving.get((outer, 0))
-            if g is None or f is None or upstream is None:
-                continue
+    # -- what comes out ------------------------------------------------------------------------
 
-            def change(
-                site: Site, g: Tensor = g, f: Tensor = f, upstream: Tensor = upstream
-            ) -> Gradients:
-                through = backward.call(site.node, (upstream * f,))
-                return tuple(None if t is None else site.u * g + t for t in through)
+    def _tried(self, mistake: Mistake, changes: Mapping[Node, Step]) -> Iterator[Candidate]:
+        for outcome in self._outcomes(changes):
+            yield from self._telling(mistake, outcome)
 
-            yield from self._broken(
-                Mistake("composition-as-product", says, "5", 4, inner), {inner: change}
-            )
+    def _outcomes(self, changes: Mapping[Node, Step]) -> list[Tensor]:
+        found = safely(lambda: [self.replay.outcome(changes)])
+        return [outcome for outcome in found if outcome is not None]
 
-    # -- broken passes -------------------------------------------------------------------------
+    def _taken(self, mistake: Mistake, answer: Tensor) -> Iterator[Candidate]:
+        """A gradient on the way, taken for the answer."""
+        shape = tuple(self.question.wrt[self.name].shape)
+        for gradient in safely(lambda: [answer.sum_to_size(shape)]):
+            yield from self._telling(mistake, gradient)
 
-    def _broken(
-        self, mistake: Mistake, changes: Mapping[Node | None, Callable[[Site], Gradients]]
-    ) -> Iterator[Candidate]:
-        def rule(node: Node, arriving: Gradients, raw: Gradients) -> Gradients:
-            if node in changes:
-                raw = changes[node](Site(node, arriving, raw, self.values))
-            return backward.fitted(node, raw)
-
-        yield from self._outcome(mistake, rule)
-
-    def _replaced(
-        self, mistake: Mistake, place: Node, slot: int, gradient: Tensor
-    ) -> Iterator[Candidate]:
-        def rule(node: Node, arriving: Gradients, raw: Gradients) -> Gradients:
-            handed = backward.fitted(node, raw)
-            if node is place:
-                handed = (*handed[:slot], gradient, *handed[slot + 1 :])
-            return handed
-
-        yield from self._outcome(mistake, rule)
-
-    def _without(self, mistake: Mistake, lost: set[tuple[Node, int]]) -> Iterator[Candidate]:
-        def rule(node: Node, arriving: Gradients, raw: Gradients) -> Gradients:
-            handed = backward.fitted(node, raw)
-            return tuple(
-                torch.zeros_like(g) if g is not None and (node, slot) in lost else g
-                for slot, g in enumerate(handed)
-            )
-
-        yield from self._outcome(mistake, rule)
-
-    def _outcome(self, mistake: Mistake, rule: backward.Rule) -> Iterator[Candidate]:
-        try:
-            gradient = self._run(rule).arriving.get(self.target)
-        except (RuntimeError, NotKnownError, IndexError):
-            return  # the broken rule does not go on: its shapes do not fit further down
-        if gradient is not None:
+    def _telling(self, mistake: Mistake, gradient: Tensor) -> Iterator[Candidate]:
+        """A candidate; a gradient of all zeros tells nothing, and is none."""
+        if gradient.layout is not torch.strided:
+            gradient = gradient.to_dense()
+        if bool(gradient.any()):
             yield Candidate(mistake, gradient)
 
-    def _run(self, rule: backward.Rule | None) -> Pass:
-        question = self.question
-        return backward.run(question.root, question.v, question.nodes, rule=rule, cuts=self.cuts)
 
-    def _site(self, node: Node) -> Site:
-        arriving = tuple(self._after_cut((node, k)) for k in range(len(node._input_metadata)))
-        return Site(node, arriving, backward.call(node, arriving), self.values)
-
-    def _after_cut(self, place: Edge) -> Tensor | None:
-        cut = (self.cuts or {}).get(place)
-        return self.clean.arriving.get(place) if cut is None else cut
-
-
-_PAIRING = frozenset(rule.name for rule in NODE_RULES if rule.pairs)
-
-
-def _variants(rule: MalRule, site: Site) -> int:
-    try:
-        return len(list(rule.change(site)))
-    except (NotKnownError, RuntimeError):
-        return 0
-
-
-def _variant(rule: MalRule, number: int) -> Callable[[Site], Gradients]:
-    def change(site: Site) -> Gradients:
-        return list(rule.change(site))[number]
-
-    return change
-
-
-def _composed(
-    first: Callable[[Site], Gradients], second: Callable[[Site], Gradients]
-) -> Callable[[Site], Gradients]:
-    def change(site: Site) -> Gradients:
-        return second(Site(site.node, site.arriving, first(site), site.values))
-
-    return change
-
-
-def _together(first: Mistake, second: Mistake) -> Mistake:
-    return Mistake(
-        f"{first.name}+{second.name}",
-        f"{first.says}, and {second.says}",
-        first.lesson,
-        first.rank + second.rank + 0.5,
-        first.node,
-    )
+def _mistake(rule: MalRule[Any, Any], node: Node | None) -> Mistake:
+    says = rule.says if node is None else rule.says.format(operation=operation(node))
+    return Mistake(rule.name, says, rule.lesson, rule.rank, node)

@@ -1,18 +1,17 @@
-"""What a mal-rule may look at: one node, what arrives there, the values that went through it."""
+"""What a mal-rule may look at: one step, what arrives there, the values that went through it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from checks import backward
-from checks.backward import Edge, Gradients, Node, is_leaf
+from checks.backward import Edge, Gradients, Node
 from checks.graph import constant, kind
 
 
@@ -22,29 +21,45 @@ class NotKnownError(Exception):
 
 @dataclass(frozen=True)
 class Site:
-    """One node during a backward pass.
+    """One step of a backward pass: a node, or several that are together one function (a span).
 
     Attributes:
-        node: the node of PyTorch's graph.
+        node: the node of PyTorch's graph; of a span the last one, where the pass comes in.
         arriving: the upstream gradients, one for each output of the operation.
-        raw: what PyTorch's formula hands on, before broadcasting is undone.
+        raw: what is rightly handed on, before broadcasting is undone.
         values: the forward values that are known.
+        kind: the kind of operation, such as "Mul".
+        inputs: the edges to what goes in.
+        span_dims: of a span, the dimensions over which it normalises; None for a node.
     """
 
     node: Node
     arriving: Gradients
     raw: Gradients
     values: Mapping[Edge, Tensor]
+    kind: str
+    inputs: tuple[Edge, ...]
+    span_dims: tuple[int, ...] | None = None
 
-    @cached_property
-    def kind(self) -> str:
-        """The kind of operation, such as "Mul"."""
-        return kind(self.node)
+    @classmethod
+    def of(cls, node: Node, arriving: Gradients, values: Mapping[Edge, Tensor]) -> Site:
+        """A node of the graph, with what PyTorch's formula makes of the upstream gradients."""
+        raw = backward.call(node, arriving)
+        return cls(node, arriving, raw, values, kind(node), tuple(node.next_functions))
+
+    @property
+    def is_span(self) -> bool:
+        """Whether this is a group of nodes."""
+        return self.span_dims is not None
+
+    def with_raw(self, raw: Gradients) -> Site:
+        """The same step, after it has been broken once."""
+        return replace(self, raw=raw)
 
     @property
     def u(self) -> Tensor:
         """The upstream gradient of the (first) output."""
-        return _known(self.arriving[0])
+        return _known(next((u for u in self.arriving if u is not None), None))
 
     @property
     def right(self) -> Tensor:
@@ -76,20 +91,58 @@ class Site:
         """What the node has saved under a name."""
         return getattr(self.node, f"_saved_{name}")
 
+    def shape(self, slot: int) -> tuple[int, ...]:
+        """The shape of an input that gets a gradient."""
+        child, number = self.inputs[slot]
+        if child is None:
+            raise NotKnownError
+        return tuple(child._input_metadata[number].shape)
+
+    def unsummed(self, slot: int) -> Tensor:
+        """What an input gets, before the contributions of all places that use it are added up."""
+        if self.kind == "Expand":
+            return self.u
+        if "Norm" in self.kind and slot > 0:
+            return self.u * self.normalisation().x_hat if slot == 1 else self.u
+        return self.raw_at(slot)
+
+    def put(self, slot: int, gradient: Tensor) -> Gradients:
+        """What is handed on, with one entry replaced."""
+        return (*self.raw[:slot], gradient, *self.raw[slot + 1 :])
+
+    def _operand(self, slot: int) -> Tensor | None:
+        child, number = self.inputs[slot] if slot < len(self.inputs) else (None, 0)
+        if child is not None:
+            return self.values.get((child, number))
+        return constant(self.node, slot)
+
+    # -- powers --------------------------------------------------------------------------------
+
     @property
     def exponent(self) -> float:
-        """The exponent of a power, where it is a number other than 0."""
+        """The exponent of a power, where it is a number other than 0 and 1."""
         exponent = self.saved("exponent")
-        if not isinstance(exponent, (int, float)) or exponent == 0:
+        if not isinstance(exponent, (int, float)) or exponent in (0, 1):
             raise NotKnownError
         return float(exponent)
 
-    def shape(self, slot: int) -> tuple[int, ...]:
-        """The shape of an input that gets a gradient."""
-        child, number = self.node.next_functions[slot]
-        if child is None:
+    def minuend(self) -> Tensor:
+        """Of a power of a difference p − t: the value of p."""
+        child, _ = self.inputs[0]
+        if child is None or kind(child) != "Sub":
             raise NotKnownError
-        return tuple(_meta(child, number).shape)
+        return _known(self.values.get(child.next_functions[0]))
+
+    def inner_inputs(self) -> list[Tensor]:
+        """What goes into the step before this one, where it has the shape of what comes out."""
+        child, number = self.inputs[0]
+        if child is None:
+            return []
+        places = [self.values.get(place) for place in child.next_functions if place[0] is not None]
+        shape = child._input_metadata[number].shape
+        return [x for x in places if x is not None and list(x.shape) == list(shape)]
+
+    # -- reductions ----------------------------------------------------------------------------
 
     @property
     def count(self) -> float:
@@ -98,114 +151,70 @@ class Site:
 
     @property
     def averages(self) -> bool:
-        """Whether a loss takes the mean (PyTorch's reduction 1) and not the sum."""
+        """Whether a loss takes the mean. NotKnownError where it takes neither mean nor sum."""
+        if self.saved("reduction") not in (1, 2):
+            raise NotKnownError
         return bool(self.saved("reduction") == 1)
 
     @property
     def samples(self) -> float:
-        """The number of samples that a log-likelihood is averaged over."""
-        if not self.averages:
-            raise NotKnownError
-        return float(self.saved("total_weight"))
-
-    def minuend(self) -> Tensor:
-        """Of a power of a difference p − t: the value of p."""
-        child, _ = self.node.next_functions[0]
-        if child is None or kind(child) != "Sub":
-            raise NotKnownError
-        return _known(self.values.get(child.next_functions[0]))
-
-    def put(self, slot: int, gradient: Tensor) -> Gradients:
-        """What is handed on, with one entry replaced."""
-        return (*self.raw[:slot], gradient, *self.raw[slot + 1 :])
-
-    def _operand(self, slot: int) -> Tensor | None:
-        child, number = self.node.next_functions[slot] if slot < self._inputs else (None, 0)
-        if child is not None:
-            return self.values.get((child, number))
-        return constant(self.node, slot)
+        """The number of terms of a loss."""
+        return float(self.saved("total_weight")) if "Nll" in self.kind else self.count
 
     @property
-    def _inputs(self) -> int:
-        return len(self.node.next_functions)
-
-    # -- reductions ----------------------------------------------------------------------------
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions over which the step reduces or normalises."""
+        if self.span_dims is not None:
+            return self.span_dims
+        return saved_dims(self.node, len(self.shape(0)))
 
     def spread(self, reduced: Tensor) -> Tensor:
         """Repeat what was reduced over the entries that it was reduced from."""
         shape = self.shape(0)
-        dims = self._dims(len(shape))
-        if reduced.ndim == len(shape):
-            return reduced.expand(shape)
-        for dim in sorted(dims):
-            reduced = reduced.unsqueeze(dim)
+        if reduced.ndim != len(shape):
+            for dim in sorted(self.dims):
+                reduced = reduced.unsqueeze(dim)
         return reduced.expand(shape)
 
     def total(self, x: Tensor) -> Tensor:
         """Sum over the dimensions that the node reduces."""
-        return x.sum(dim=self._dims(x.ndim))
+        return x.sum(dim=self.dims)
 
     def cumulated(self, x: Tensor) -> Tensor:
         """Running sum over the dimension that the node reduces (over all entries if all)."""
-        dims = self._dims(x.ndim)
-        return x.cumsum(dims[0]) if len(dims) == 1 else x.flatten().cumsum(0).reshape(x.shape)
+        if len(self.dims) == 1:
+            return x.cumsum(self.dims[0])
+        return x.flatten().cumsum(0).reshape(x.shape)
 
-    def _dims(self, ndim: int) -> tuple[int, ...]:
-        dim = getattr(self.node, "_saved_dim", None)
-        if dim is None or dim == ():
-            return tuple(range(ndim))
-        # PyTorch saves a negative dimension as an unsigned number.
-        dims = dim if isinstance(dim, (tuple, list)) else (dim,)
-        return tuple((d - 2**64 if d >= 2**63 else d) % max(1, ndim) for d in dims)
-
-    # -- general mistakes ----------------------------------------------------------------------
-
-    def local_as_one(self) -> list[Gradients]:
-        """Hand the upstream gradient on as it is, to each input alone."""
-        found = []
-        for slot in range(len(self.raw)):
-            if self.has(slot):
-                shape = self.raw_at(slot).shape
-                if math.prod(shape) == self.u.numel():
-                    found.append(self.put(slot, self.u.reshape(shape)))
-                elif self.u.numel() == 1:
-                    found.append(self.put(slot, self.u.reshape(()).expand(shape)))
-        return found
-
-    def without_upstream(self) -> list[Gradients]:
-        """Hand on what comes out for an upstream gradient of all ones."""
-        ones = tuple(None if u is None else torch.ones_like(u) for u in self.arriving)
-        return [backward.call(self.node, ones)]
-
-    def paths_dropped(self) -> list[Gradients]:
-        """Leave one input out, where several get a gradient."""
-        slots = [slot for slot in range(len(self.raw)) if self.has(slot)]
-        if len(slots) < 2:
-            return []
-        return [self.put(slot, torch.zeros_like(self.raw_at(slot))) for slot in slots]
+    def largest(self) -> Tensor:
+        """Ones where an entry equals the maximum (or the minimum) that was taken, else zeros."""
+        x = self.x(0)
+        extreme = x.amin(self.dims) if "in" in self.kind else x.amax(self.dims)
+        return (x == self.spread(extreme)).to(x.dtype)
 
     # -- batch and layer norm ------------------------------------------------------------------
 
     def normalisation(self) -> Normalisation:
-        """What a batch or layer norm normalises with."""
+        """What a batch or layer norm normalises with, where it computes that from its input."""
         x, mean, inverse = (_known(self.saved(n)) for n in ("input", "result1", "result2"))
+        if mean.numel() == 0:
+            raise NotKnownError  # batch norm in eval mode: nothing is computed from the input
+        layer = self.kind == "NativeLayerNorm"
+        own = len(self.saved("normalized_shape")) if layer else 0
+        dims = tuple(d for d in range(x.ndim) if (d >= x.ndim - own if layer else d != 1))
         weight = self.saved("weight")
-        if self.kind == "NativeLayerNorm":
-            dims = tuple(range(x.ndim - len(self.saved("normalized_shape")), x.ndim))
-            scale = torch.ones(()) if weight is None else weight.detach()
-        else:
-            dims = tuple(d for d in range(x.ndim) if d != 1)
+        scale = torch.ones(()) if weight is None else weight.detach()
+        if not layer:
             shape = [-1 if d == 1 else 1 for d in range(x.ndim)]
             mean, inverse = mean.reshape(shape), inverse.reshape(shape)
-            scale = torch.ones(()) if weight is None else weight.detach().reshape(shape)
-        rest = tuple(d for d in range(x.ndim) if d not in dims) if dims[-1] == x.ndim - 1 else dims
-        layer = self.kind == "NativeLayerNorm"
+            scale = scale if weight is None else scale.reshape(shape)
+        shared = tuple(range(x.ndim - own)) if layer else dims
         return Normalisation(
             x_hat=(x.detach() - mean) * inverse,
             inverse=inverse,
             weight=scale,
             average=lambda t: t.mean(dim=dims, keepdim=True),
-            per_weight=lambda t: t.sum(dim=rest if layer else dims),
+            per_weight=lambda t: t.sum(dim=shared) if shared else t,
         )
 
 
@@ -220,11 +229,17 @@ class Normalisation:
     per_weight: Callable[[Tensor], Tensor]
 
 
+def saved_dims(node: Node, ndim: int) -> tuple[int, ...]:
+    """The dimensions over which a node reduces, not negative; all where it has saved none."""
+    dim = getattr(node, "_saved_dim", None)
+    if dim is None or dim == ():
+        return tuple(range(ndim))
+    # PyTorch saves a negative dimension as an unsigned number.
+    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+    return tuple((d - 2**64 if d >= 2**63 else d) % max(1, ndim) for d in dims)
+
+
 def _known(value: Tensor | None) -> Tensor:
     if value is None:
         raise NotKnownError
     return value
-
-
-def _meta(child: Node, number: int) -> Any:
-    return child.variable if is_leaf(child) else child._input_metadata[number]

@@ -1,0 +1,220 @@
+"""Put mal-rules into the steps of a backward pass: which apply where, and what they hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from checks.backward import Edge, Gradients, Node
+from checks.malrules import BROADCAST_RULES, MEETING_RULES, NODE_RULES, Broadcast, MalRule, NodeRule
+from checks.replay import Exhausted, Replay, Sent, Step, as_they_are, handed
+from checks.site import NotKnownError, Site
+from checks.spans import Span, spans
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Break:
+    """One mal-rule at one step.
+
+    Attributes:
+        rule: the mal-rule.
+        place: the step.
+        variant: which of the rule's variants it is.
+        changes: what the step (or several) hand on instead.
+        answer: or, what is taken for the answer there and then.
+    """
+
+    rule: MalRule[Any, Any]
+    place: Node
+    variant: int = 0
+    changes: Mapping[Node, Step] = field(default_factory=dict)
+    answer: Tensor | None = None
+
+    def light(self) -> Break:
+        """The same without its tensors, which may be large."""
+        return replace(self, changes={}, answer=None)
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """Breaks the steps of one backward pass."""
+
+    replay: Replay
+    values: Mapping[Edge, Tensor]
+
+    def breaks(self) -> Iterator[Break]:
+        """All that can be broken: the likeliest mistakes first, then what is near the tensor."""
+        jobs: list[tuple[float, int, Callable[[], Iterator[Break]]]] = []
+        for distance, node in enumerate(reversed(self.replay.steps)):
+            jobs += [
+                (rule.rank, distance, partial(self._at_step, site, rule))
+                for site in self._sites[node]
+                for rule in rules_for(site.kind, site.is_span)
+            ]
+            jobs += [
+                (rule.rank, distance, partial(self._at_broadcast, node, slot, broadcast, rule))
+                for slot, broadcast in self._broadcasts(node)
+                for rule in BROADCAST_RULES
+            ]
+        jobs += [
+            (rule.rank, 0, partial(self._at_meeting, sources, rule))
+            for sources in self._meetings()
+            for rule in MEETING_RULES
+        ]
+        for _, _, job in sorted(jobs, key=lambda job: job[:2]):
+            yield from job()
+
+    def again(self, broken: Break) -> Step:
+        """A step broken in the same way, whatever arrives there."""
+        return self.both(broken, broken)
+
+    def both(self, one: Break, other: Break) -> Step:
+        """One step broken in two ways: the second rule is given what the first one hands on."""
+
+        def step(arriving: Gradients) -> Sent:
+            for site in self._sites_of(one.place, arriving):
+                rules = rules_for(site.kind, site.is_span)
+                if one.rule in rules and other.rule in rules:
+                    raw = _variant(one, site)
+                    return _sent(site, raw if one is other else _variant(other, site.with_raw(raw)))
+            raise NotKnownError
+
+        return step
+
+    # -- where rules apply ---------------------------------------------------------------------
+
+    @cached_property
+    def _sites(self) -> dict[Node, list[Site]]:
+        return {
+            node: self._sites_of(node, self.replay.arriving(node)) for node in self.replay.steps
+        }
+
+    def _sites_of(self, node: Node, arriving: Gradients) -> list[Site]:
+        """The node, and the spans that end in it."""
+        self.replay.spend(node)
+        found = safely(lambda: [Site.of(node, arriving, self.values)])
+        for span in spans(node):
+            found += safely(partial(self._span_site, span, arriving))
+        return found
+
+    def _span_site(self, span: Span, arriving: Gradients) -> list[Site]:
+        (u,), value = arriving, self.values.get((span.top, 0))
+        if u is None or value is None:
+            raise NotKnownError
+        right = span.derivative(u, value, span.dims)
+        inputs = (span.bottom,)
+        return [Site(span.top, arriving, (right,), self.values, span.kind, inputs, span.dims)]
+
+    def _broadcasts(self, node: Node) -> list[tuple[int, Broadcast]]:
+        """The inputs of a step that were used many times."""
+        found = []
+        for site in self._sites[node][:1]:
+            for slot, right in enumerate(self.replay.clean.handed_on[node]):
+                for unsummed in safely(partial(_unsummed, site, slot)):
+                    if right is not None and unsummed.shape != right.shape:
+                        found.append((slot, Broadcast(right, unsummed)))
+        return found
+
+    def _meetings(self) -> Iterator[list[tuple[Node, int]]]:
+        """What hands a gradient on to a tensor where several paths meet."""
+        on_the_way = set(self.replay.steps)
+        for place, sources in self.replay.sources.items():
+            found = [(node, slot) for node, slot in sources if node in on_the_way]
+            reaches = place == self.replay.target or place[0] in on_the_way
+            if reaches and len({node for node, _ in found}) > 1:
+                yield found
+
+    # -- what they hand on ---------------------------------------------------------------------
+
+    def _at_step(self, site: Site, rule: NodeRule) -> Iterator[Break]:
+        self.replay.spend(site.node)
+        for variant, changed in enumerate(safely(partial(rule.change, site))):
+            if isinstance(changed, Tensor):
+                yield Break(rule, site.node, variant, answer=changed)
+            elif not _same(changed, site.raw):
+                changes = {site.node: _always(_sent(site, changed))}
+                yield Break(rule, site.node, variant, changes)
+
+    def _at_broadcast(
+        self, node: Node, slot: int, broadcast: Broadcast, rule: MalRule[Broadcast, Tensor]
+    ) -> Iterator[Break]:
+        self.replay.spend(node)
+        right = self.replay.clean.handed_on[node]
+        for variant, gradient in enumerate(safely(partial(rule.change, broadcast))):
+            sent = as_they_are(node, (*right[:slot], gradient, *right[slot + 1 :]))
+            yield Break(rule, node, variant, {node: _always(sent)})
+
+    def _at_meeting(
+        self, sources: Sequence[tuple[Node, int]], rule: MalRule[int, frozenset[int]]
+    ) -> Iterator[Break]:
+        for variant, lost in enumerate(rule.change(len(sources))):
+            kept = [k for k in range(len(sources)) if k not in lost]
+            (shown,) = kept if len(kept) == 1 else lost
+            changes = self._without([sources[k] for k in lost])
+            yield Break(rule, sources[shown][0], variant, changes)
+
+    def _without(self, lost: Iterable[tuple[Node, int]]) -> dict[Node, Step]:
+        slots: dict[Node, set[int]] = {}
+        for node, slot in lost:
+            slots.setdefault(node, set()).add(slot)
+        changes = {}
+        for node, dropped in slots.items():
+            right = self.replay.clean.handed_on[node]
+            kept = tuple(None if slot in dropped else g for slot, g in enumerate(right))
+            changes[node] = _always(as_they_are(node, kept))
+        return changes
+
+
+@cache
+def rules_for(kind: str, is_span: bool) -> tuple[NodeRule, ...]:
+    """The rows that apply at a kind of step; the general ones not at a span."""
+    return tuple(rule for rule in NODE_RULES if kind in rule.kinds or not (rule.kinds or is_span))
+
+
+def safely(what: Callable[[], Iterable[T]]) -> list[T]:
+    """Run what belongs to a mal-rule; nothing comes of it where it does not apply.
+
+    A value may not be known, or a shape may not fit. No explanation is worth an error.
+    """
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            return list(what())
+    except Exhausted:
+        raise
+    except Exception:
+        return []
+
+
+def _unsummed(site: Site, slot: int) -> list[Tensor]:
+    return [site.unsummed(slot)]
+
+
+def _variant(broken: Break, site: Site) -> Gradients:
+    changed = list(broken.rule.change(site))[broken.variant]
+    assert not isinstance(changed, Tensor)
+    return tuple(changed)
+
+
+def _sent(site: Site, gradients: Gradients) -> Sent:
+    if not site.is_span:
+        return handed(site.node, gradients)
+    pairs = zip(site.inputs, gradients, strict=True)
+    return [(place, gradient) for place, gradient in pairs if gradient is not None]
+
+
+def _always(sent: Sent) -> Step:
+    return lambda arriving: sent
+
+
+def _same(one: Gradients, other: Gradients) -> bool:
+    return all(
+        a is b or (a is not None and b is not None and torch.equal(a, b))
+        for a, b in zip(one, other, strict=True)
+    )

@@ -1,0 +1,112 @@
+"""Mal-rules of sums, differences, products, quotients, and of what reduces many numbers to one."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from checks.backward import Gradients
+from checks.malrules.rule import MalRule, NodeRule, at, each, only, scaled
+from checks.site import NotKnownError, Site
+
+_MAX = ("Max", "Amax", "Min", "Amin")
+
+
+def _swapped(site: Site) -> list[Gradients]:
+    """The factors of a product, each handed on to the wrong side."""
+    slots = [k for k in (0, 1) if site.has(k) and site.knows(k)]
+    found = [site.put(k, site.u * site.x(k)) for k in slots]
+    return [*found, each(site, lambda k: site.u * site.x(k))] if len(slots) == 2 else found
+
+
+def _product_itself(site: Site) -> list[Gradients]:
+    whole = site.u * site.x(0) * site.x(1)
+    return [site.put(k, whole) for k in (0, 1) if site.has(k)]
+
+
+def one_size(site: Site) -> list[Gradients]:
+    """Divided by the number of rows or of columns, where it should be by that of entries."""
+    sizes = {n for n in site.shape(0) if 1 < n < site.count}
+    return [site.put(0, site.right * (site.count / n)) for n in sorted(sizes)]
+
+
+def _degrees_of_freedom(site: Site) -> float:
+    """N for N − 1 in the variance, or N − 1 for N."""
+    correction: float = site.saved("correction")
+    if correction not in (0, 1) or site.count == 1:
+        raise NotKnownError
+    return (site.count - correction) / (site.count - 1 + correction)
+
+
+def _ties(site: Site) -> list[Gradients]:
+    """All that are tied get the whole, each gets its share, or only the first gets anything."""
+    tied = site.largest()
+    count = site.spread(site.total(tied))
+    first = tied * (site.cumulated(tied) == 1)
+    u = site.spread(site.u)
+    return [site.put(0, u * tied), site.put(0, u * tied / count), site.put(0, u * first)]
+
+
+def _pair_ties(site: Site) -> list[Gradients]:
+    one, other = site.x(0), site.x(1)
+    tied = (one == other).to(site.u.dtype)
+    lower = site.kind == "Minimum"
+    wins = [(side.to(site.u.dtype)) for side in (one > other, one < other)][:: -1 if lower else 1]
+    shares = ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.0, 0.0))
+
+    def shared(share: tuple[float, float]) -> Gradients:
+        return each(site, lambda k: site.u * (wins[k] + share[k] * tied))
+
+    return [shared(share) for share in shares]
+
+
+def _everywhere(site: Site) -> Tensor:
+    return site.spread(site.u) + 0 * site.right
+
+
+ARITHMETIC_RULES: tuple[NodeRule, ...] = (
+    # sums, differences, products, quotients
+    MalRule("negation-sign", "the minus sign is lost", only(lambda s: s.u), ("Neg",), rank=1),
+    MalRule("difference-turned", "the difference is taken the other way round",
+            scaled(lambda s: -1.0), ("Sub",), rank=1, pairs=True),
+    MalRule("difference-sign", "the minus sign before the second term is lost",
+            at(1, lambda s: s.u), ("Sub",), rank=1),
+    MalRule("constant-minus", "the minus sign in front of it is lost",
+            only(lambda s: s.u), ("Rsub",), rank=1),
+    MalRule("product-swapped", "the wrong factor of the product is multiplied in",
+            _swapped, ("Mul", "Dot"), rank=1),
+    MalRule("product-itself", "the whole product is used where one factor belongs",
+            _product_itself, ("Mul", "Dot"), rank=3),
+    MalRule("quotient-sign", "the minus sign in the derivative of the quotient is lost",
+            at(1, lambda s: -s.raw_at(1)), ("Div",), rank=1),
+    MalRule("quotient-square", "the denominator is not squared in the derivative of the quotient",
+            at(1, lambda s: s.raw_at(1) * s.x(1)), ("Div",)),
+    MalRule("quotient-numerator", "the numerator is missing in the derivative of the quotient",
+            at(1, lambda s: s.raw_at(1) / s.x(0)), ("Div",)),
+    MalRule("quotient-as-product", "the quotient is differentiated like a product",
+            at(0, lambda s: s.u * s.x(1)), ("Div",)),
+    MalRule("reciprocal-sign", "the minus sign in the derivative of the reciprocal is lost",
+            scaled(lambda s: -1.0), ("Reciprocal",), rank=1),
+    MalRule("reciprocal-square", "the square is missing in the derivative of the reciprocal",
+            only(lambda s: -s.u * s.y), ("Reciprocal",)),
+    # reductions
+    MalRule("mean-count", "the mean is differentiated like a sum",
+            scaled(lambda s: s.count), ("Mean",), "1", 1, True),
+    MalRule("mean-one-size", "the mean is divided by the number of rows or of columns alone",
+            one_size, ("Mean",), "6", 2, True),
+    MalRule("mean-twice", "the count of the mean is divided by twice",
+            scaled(lambda s: 1 / s.count), ("Mean",), "1", 3),
+    MalRule("sum-averaged", "the sum is differentiated like a mean",
+            scaled(lambda s: 1 / s.count), ("Sum",), "6", 2, True),
+    MalRule("sum-counted", "the sum's gradient is multiplied by the number of its terms",
+            scaled(lambda s: s.count), ("Sum",), "6", 3),
+    MalRule("variance-factor", "the derivative of the square in the variance is not applied fully",
+            scaled(lambda s: 0.5), ("Var",), "6"),
+    MalRule("variance-count", "the variance is divided by another count",
+            scaled(_degrees_of_freedom), ("Var",), "6"),
+    MalRule("max-everywhere", "the {operation} hands its gradient on to every entry",
+            only(_everywhere), _MAX, "6", 1),
+    MalRule("max-ties", "another convention is used where several entries are equal",
+            _ties, _MAX, "6"),
+    MalRule("maximum-ties", "another convention is used where the two sides are equal",
+            _pair_ties, ("Maximum", "Minimum"), "6"),
+)  # fmt: skip

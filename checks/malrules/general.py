@@ -1,0 +1,213 @@
+"""Mal-rules that apply at any step, where paths meet, and to a gradient as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from checks import backward
+from checks.backward import Gradients
+from checks.malrules.rule import MalRule, NodeRule, each, scaled
+from checks.site import NotKnownError, Site
+
+
+def _local_as_one(site: Site) -> list[Gradients]:
+    """Hand the upstream gradient on as it is, to each input alone."""
+    found = []
+    for slot in range(len(site.raw)):
+        if site.has(slot):
+            shape = site.raw_at(slot).shape
+            if shape == site.u.shape or site.u.numel() == 1:
+                found.append(
+                    site.put(
+                        slot, site.u.reshape(-1)[0].expand(shape) if site.u.numel() == 1 else site.u
+                    )
+                )
+    return found  # fmt: skip
+
+
+def _without_upstream(site: Site) -> list[Gradients]:
+    ones = tuple(None if u is None else torch.ones_like(u) for u in site.arriving)
+    return [backward.call(site.node, ones)]
+
+
+def _value_for_upstream(site: Site) -> list[Gradients]:
+    if len(site.arriving) != 1 or site.y.shape != site.u.shape:
+        return []
+    return [backward.call(site.node, (site.y,))]
+
+
+def _paths_dropped(site: Site) -> list[Gradients]:
+    """Leave one input out, where several get a gradient."""
+    slots = [slot for slot in range(len(site.raw)) if site.has(slot)]
+    if len(slots) < 2:
+        return []
+    return [site.put(slot, torch.zeros_like(site.raw_at(slot))) for slot in slots]
+
+
+def _held_constant(site: Site) -> list[Gradients]:
+    return [each(site, lambda slot: torch.zeros_like(site.raw_at(slot)))]
+
+
+def _composition_as_product(site: Site) -> list[Gradients]:
+    """f(g(x)) differentiated as if it were f · g: f′·g + f·g′."""
+    outer, (inner, number) = site.node, site.node.next_functions[0]
+    f, g = site.y, site.values.get((inner, number))
+    (below,) = site.raw
+    if g is None or below is None or not f.shape == g.shape == site.u.shape == below.shape:
+        raise NotKnownError
+    (first,) = backward.call(outer, (site.u,))
+    (second,) = backward.call(inner, (site.u * f,))
+    if first is None or second is None:
+        raise NotKnownError
+    return [site.put(0, first * g + second)]
+
+
+GENERAL_RULES: tuple[NodeRule, ...] = (
+    MalRule("composition-as-product", "one function inside another is differentiated like a "
+            "product of the two", _composition_as_product, ("Composition",), rank=4),
+    MalRule("local-one", "the local gradient is left out", _local_as_one, rank=3),
+    MalRule("upstream-ignored", "the upstream gradient is not multiplied in", _without_upstream,
+            rank=3),
+    MalRule("value-for-upstream", "the result of the step is used where its upstream gradient "
+            "belongs", _value_for_upstream, rank=4),
+    MalRule("chain-stopped", "the chain rule stops here: the local gradients from this step on are "
+            "left out", lambda site: [site.u], rank=4),
+    MalRule("path-dropped", "one of the inputs of this step is forgotten", _paths_dropped, rank=4),
+    MalRule("held-constant", "the result of this step is treated as a constant", _held_constant,
+            rank=4),
+    MalRule("sign", "the sign is turned around", scaled(lambda s: -1.0), rank=5),
+)  # fmt: skip
+
+
+# -- where a smaller operand was broadcast ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """An operand that was used many times: its right gradient, and the same before it is summed."""
+
+    right: Tensor
+    unsummed: Tensor
+
+
+BroadcastRule: TypeAlias = MalRule[Broadcast, Tensor]
+
+
+def _averaged(site: Broadcast) -> list[Tensor]:
+    return [site.right * (site.right.numel() / max(1, site.unsummed.numel()))]
+
+
+def _wrong_axis(site: Broadcast) -> list[Tensor]:
+    if site.unsummed.ndim != 2:
+        return []
+    summed = [site.unsummed.sum(axis, keepdim=keep) for axis in (0, 1) for keep in (False, True)]
+    return [s for s in summed if s.shape != site.right.shape or not torch.equal(s, site.right)]
+
+
+BROADCAST_RULES: tuple[BroadcastRule, ...] = (
+    MalRule("broadcast-not-summed", "the smaller operand is used many times, but its contributions "
+            "are not added up", lambda b: [b.unsummed], lesson="6", rank=1),
+    MalRule("broadcast-averaged", "the smaller operand is used many times, but its contributions "
+            "are averaged, not added up", _averaged, lesson="6", rank=1),
+    MalRule("broadcast-wrong-axis", "the sum is taken over the wrong axis", _wrong_axis,
+            lesson="6", rank=1),
+)  # fmt: skip
+
+
+# -- where paths meet ------------------------------------------------------------------------------
+
+# Given how many steps meet at a tensor: the numbers of those that are left out, for each variant.
+MeetingRule: TypeAlias = MalRule[int, frozenset[int]]
+
+
+def _one_kept(count: int) -> list[frozenset[int]]:
+    return [frozenset(range(count)) - {kept} for kept in range(count)]
+
+
+def _one_lost(count: int) -> list[frozenset[int]]:
+    return [frozenset({lost}) for lost in range(count)] if count > 2 else []
+
+
+MEETING_RULES: tuple[MeetingRule, ...] = (
+    MalRule("one-path", "only the path through this step is counted, and the others are forgotten",
+            _one_kept),
+    MalRule("path-lost", "the path through this step is forgotten", _one_lost),
+)  # fmt: skip
+
+
+# -- the gradient as a whole -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """The right gradient, and what else the end of a derivation may take it for.
+
+    Attributes:
+        right: the gradient, as it should come out.
+        stored: what is in the tensor's `.grad`, if anything.
+        of: the value that was differentiated.
+        v: the upstream gradient at that value, and whether it is all ones.
+        ones: the gradient with ones for v; None where v is ones, or belongs to the learner.
+        jacobian: J as a matrix, one row for each entry of `of`; None where it is large.
+    """
+
+    right: Tensor
+    stored: Tensor | None
+    of: Tensor
+    v: Tensor
+    ones: Tensor | None
+    jacobian: Tensor | None
+
+
+ResultRule: TypeAlias = MalRule[Result, Tensor]
+
+
+def _accumulated(result: Result) -> list[Tensor]:
+    found = [2 * result.right, 3 * result.right]
+    return found if result.stored is None else [result.right + result.stored, *found]
+
+
+def _other_shapes(result: Result) -> list[Tensor]:
+    g = result.right
+    found = [g.flatten(), g.squeeze(), *(g.unsqueeze(dim) for dim in range(g.ndim + 1))]
+    return [other for other in found if other.shape != g.shape]
+
+
+def _from_the_other_side(result: Result) -> list[Tensor]:
+    if result.jacobian is None or result.v.numel() != result.right.numel():
+        return []
+    product = result.jacobian @ result.v.flatten().to(result.jacobian.dtype)
+    return [product.reshape(result.right.shape), product]
+
+
+def _value_as_start(result: Result) -> list[Tensor]:
+    single = result.of.numel() == 1 and math.prod(result.v.shape) == 1
+    return [result.right * (result.of / result.v).item()] if single and result.v != 0 else []
+
+
+def _optional(tensor: Tensor | None) -> Sequence[Tensor]:
+    return () if tensor is None else (tensor,)
+
+
+RESULT_RULES: tuple[ResultRule, ...] = (
+    MalRule("result-transposed", "the right matrix is transposed at the end",
+            lambda r: [r.right.T] if r.right.ndim == 2 else [], lesson="2"),
+    MalRule("result-shape", "the right numbers are put into another shape", _other_shapes,
+            lesson="6", rank=1),
+    MalRule("jv", "the Jacobian is multiplied with v from the other side", _from_the_other_side,
+            lesson="2", rank=1),
+    MalRule("ones-for-v", "the rows of the Jacobian are added up without the weights v",
+            lambda r: _optional(r.ones), lesson="2"),
+    MalRule("value-as-start", "the backward pass starts with the value of the result, where the "
+            "gradient of the result belongs", _value_as_start, rank=3),
+    MalRule("accumulated", "the gradients of earlier backward passes are added in", _accumulated,
+            lesson="4", rank=3),
+    MalRule("result-sign", "the sign of the whole gradient is turned around",
+            lambda r: [-r.right], rank=4),
+)  # fmt: skip

@@ -1,0 +1,131 @@
+"""Mal-rules of softmax, of the loss functions, and of normalisations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from checks.backward import Gradients
+from checks.malrules.arithmetic import one_size
+from checks.malrules.rule import Change, MalRule, NodeRule, only, scaled
+from checks.site import NotKnownError, Site
+
+_SOFTMAX = ("Softmax", "LogSoftmax")
+_NORM = ("NativeBatchNorm", "NativeLayerNorm", "CudnnBatchNorm")
+_MSE = ("MseLoss",)
+_NLL = ("NllLoss", "NllLoss2D", "BinaryCrossEntropy", "BinaryCrossEntropyWithLogits")
+
+
+def _probabilities(site: Site) -> Tensor:
+    return site.y if site.kind == "Softmax" else torch.exp(site.y)
+
+
+def _of_log(site: Site) -> Tensor:
+    """What arrives at the logarithm of the probabilities."""
+    if site.kind == "LogSoftmax":
+        return site.u
+    if ((site.u != 0).sum(site.dims) != 1).any():
+        raise NotKnownError  # each row has one target in a cross-entropy: this is none
+    return site.u * site.y
+
+
+def _elementwise(site: Site) -> Tensor:
+    s = _probabilities(site)
+    return site.u * (s * (1 - s) if site.kind == "Softmax" else 1 - s)
+
+
+def _double_softmax(site: Site) -> Tensor:
+    """`cross_entropy` fed with probabilities: softmax applied once more."""
+    s, u = _probabilities(site), _of_log(site)
+    (dim,) = site.dims
+    q = u - torch.softmax(s, dim) * u.sum(dim, keepdim=True)
+    return s * (q - (q * s).sum(dim, keepdim=True))
+
+
+def _mse(formula: Callable[[Tensor, Tensor], Tensor]) -> Change:
+    """The residual p − t of 2 (p − t) replaced by another formula of p and t."""
+
+    def change(site: Site) -> list[Gradients]:
+        factor = 2 / (site.count if site.averages else 1) * site.u
+        return [site.put(0, factor * formula(site.x(0), site.x(1)))]
+
+    return change
+
+
+def _as_sum(site: Site) -> float:
+    if not site.averages:
+        raise NotKnownError
+    return site.samples
+
+
+def _as_mean(site: Site) -> float:
+    if site.averages:
+        raise NotKnownError
+    return 1 / site.samples
+
+
+def _statistics(mean_moves: bool, variance_moves: bool) -> Change:
+    """Batch or layer norm with the mean, the variance, or both held constant."""
+
+    def change(site: Site) -> list[Gradients]:
+        norm = site.normalisation()
+        g = site.u * norm.weight
+        flow = g
+        if mean_moves:
+            flow = flow - norm.average(g)
+        if variance_moves:
+            flow = flow - norm.x_hat * norm.average(g * norm.x_hat)
+        return [site.put(0, norm.inverse * flow)]
+
+    return change
+
+
+def _scale_without_input(site: Site) -> list[Gradients]:
+    return [site.put(1, site.normalisation().per_weight(site.u))] if site.has(1) else []
+
+
+LOSS_RULES: tuple[NodeRule, ...] = (
+    # softmax and cross-entropy
+    MalRule("softmax-elementwise", "softmax is differentiated as if each entry stood alone",
+            only(_elementwise), _SOFTMAX, "6", 1),
+    MalRule("softmax-cross-terms", "the terms that couple the entries of softmax are left out",
+            only(lambda s: s.u * s.y), ("Softmax",), "6"),
+    MalRule("no-one-hot", "the one-hot target is left out of the gradient of the cross-entropy",
+            only(lambda s: s.right - _of_log(s)), _SOFTMAX, "6", 1, True),
+    MalRule("target-only", "only the target's own entry gets a gradient from the cross-entropy",
+            only(lambda s: s.right * (_of_log(s) != 0)), _SOFTMAX, "6", 1),
+    MalRule("softmax-twice", "softmax is applied once more before the cross-entropy",
+            only(_double_softmax), _SOFTMAX, "6"),
+    MalRule("nll-count", "the mean over the samples is differentiated like a sum",
+            scaled(_as_sum), _NLL, "6", 1, True),
+    MalRule("nll-averaged", "the sum over the samples is differentiated like a mean",
+            scaled(_as_mean), _NLL, "6"),
+    MalRule("nll-sign", "the minus sign of the log-likelihood is lost",
+            scaled(lambda s: -1.0), _NLL, "6", 1),
+    # mean squared error
+    MalRule("mse-factor", "the derivative of the square is not applied fully",
+            scaled(lambda s: 0.5), _MSE, rank=1, pairs=True),
+    MalRule("mse-count", "the mean is differentiated like a sum",
+            scaled(_as_sum), _MSE, rank=1, pairs=True),
+    MalRule("mse-averaged", "the sum is differentiated like a mean", scaled(_as_mean), _MSE),
+    MalRule("mse-one-size", "the mean is divided by the number of rows or of columns alone",
+            lambda s: one_size(s) if s.averages else [], _MSE, "6", 2, True),
+    MalRule("mse-turned", "the difference is taken the other way round",
+            scaled(lambda s: -1.0), _MSE, rank=1, pairs=True),
+    MalRule("mse-prediction", "the prediction is used where the residual belongs",
+            _mse(lambda p, t: p), _MSE),
+    MalRule("mse-residual", "the residual is left out",
+            _mse(lambda p, t: torch.ones_like(p)), _MSE),
+    MalRule("mse-broadcast", "every prediction is compared with every target, because two shapes "
+            "broadcast to a square", _mse(lambda p, t: p - t.mean()), _MSE, rank=3),
+    # normalisation
+    MalRule("statistics-constant", "the mean and the variance are held constant",
+            _statistics(False, False), _NORM, "6", 1),
+    MalRule("mean-constant", "the mean is held constant", _statistics(False, True), _NORM, "6"),
+    MalRule("variance-constant", "the variance is held constant",
+            _statistics(True, False), _NORM, "6"),
+    MalRule("norm-scale-input", "the normalised input is left out of the gradient of the scale",
+            _scale_without_input, _NORM, "6"),
+)  # fmt: skip

@@ -1,0 +1,138 @@
+"""Groups of nodes that are together one function: softmax, cross-entropy or a sigmoid by hand.
+
+Who derives the gradient of a softmax with a pencil does not go node by node through exp, sum and
+division. So the mal-rules of softmax apply to such a group as they do to PyTorch's own softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from checks.backward import Edge, Node, is_leaf
+from checks.graph import kind
+from checks.site import saved_dims
+
+# Given the upstream gradient, the value of the result and the dimensions: the right gradient.
+Derivative = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Nodes that are together one function of one tensor.
+
+    Attributes:
+        kind: the function, by the name under which mal-rules know it.
+        top: the last of the nodes, where a backward pass comes in.
+        bottom: the edge to what goes in.
+        dims: the dimensions over which it normalises, if it does.
+        derivative: what is rightly handed to `bottom`.
+    """
+
+    kind: str
+    top: Node
+    bottom: Edge
+    dims: tuple[int, ...]
+    derivative: Derivative
+
+
+def spans(node: Node) -> Iterator[Span]:
+    """The spans whose last node is `node`."""
+    for recognise in (_softmax, _log_softmax, _sigmoid, _composition):
+        span = recognise(node)
+        if span is not None:
+            yield span
+
+
+def _softmax(node: Node) -> Span | None:
+    """exp(z) / exp(z).sum(dim, keepdim=True)."""
+    if kind(node) != "Div":
+        return None
+    exponential, total = (_past_views(place) for place in node.next_functions)
+    if not _is(exponential, "Exp") or not _is(total, "Sum") or _input(total)[0] is not exponential:
+        return None
+    assert exponential is not None
+    assert total is not None
+    dims = saved_dims(total, len(node._input_metadata[0].shape))
+    return Span("Softmax", node, _input(exponential), dims, _softmax_derivative)
+
+
+def _log_softmax(node: Node) -> Span | None:
+    """The logarithm of a softmax, or z - z.logsumexp(dim, keepdim=True), written in any way."""
+    ndim = len(node._input_metadata[0].shape) if not is_leaf(node) else 0
+    if kind(node) == "Log":
+        inner = node.next_functions[0][0]
+        if _is(inner, "Softmax"):
+            dims = saved_dims(inner, ndim)
+            return Span("LogSoftmax", node, _input(inner), dims, _log_softmax_derivative)
+        softmax = None if inner is None else _softmax(inner)
+        if softmax is not None:
+            dims, bottom = softmax.dims, softmax.bottom
+            return Span("LogSoftmax", node, bottom, dims, _log_softmax_derivative)
+    if kind(node) == "Sub":
+        bottom, normaliser = node.next_functions[0], _past_views(node.next_functions[1])
+        if normaliser is not None and kind(normaliser) == "Log":
+            normaliser = _past_views(_input(normaliser))  # log(exp(z).sum())
+            inside = _past_views(_input(normaliser)) if _is(normaliser, "Sum") else None
+            start = _input(inside) if inside is not None and _is(inside, "Exp") else None
+        else:
+            start = _input(normaliser) if _is(normaliser, "Logsumexp") else None
+        if start is not None and start == bottom and normaliser is not None:
+            dims = saved_dims(normaliser, ndim)
+            return Span("LogSoftmax", node, bottom, dims, _log_softmax_derivative)
+    return None
+
+
+def _sigmoid(node: Node) -> Span | None:
+    """1 / (1 + exp(-z))."""
+    inner: Node | None = node
+    chain = ["Reciprocal", "Add", "Exp", "Neg"]
+    if _is(node, "Mul") and _single(node):  # 1 / x is computed as (1 / x) * 1
+        inner = _input(node)[0]
+    for name in chain:
+        if not _is(inner, name):
+            return None
+        assert inner is not None
+        bottom = _input(inner)
+        inner = bottom[0]
+    return Span("Sigmoid", node, bottom, (), lambda u, y, _: u * y * (1 - y))
+
+
+def _composition(node: Node) -> Span | None:
+    """One function of one variable inside another."""
+    inner = _input(node)[0] if _single(node) else None
+    if inner is None or is_leaf(inner) or not _single(inner):
+        return None
+    return Span("Composition", node, _input(inner), (), lambda u, _, __: u)
+
+
+def _softmax_derivative(u: Tensor, s: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return s * (u - (u * s).sum(dims, keepdim=True))
+
+
+def _log_softmax_derivative(u: Tensor, y: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return u - torch.exp(y) * u.sum(dims, keepdim=True)
+
+
+def _is(node: Node | None, name: str) -> bool:
+    return node is not None and kind(node) == name
+
+
+def _input(node: Node) -> Edge:
+    place: Edge = node.next_functions[0]
+    return place
+
+
+def _single(node: Node) -> bool:
+    return len([child for child, _ in node.next_functions if child is not None]) == 1
+
+
+def _past_views(place: Edge) -> Node | None:
+    """The node at an edge, past what only adds or takes away dimensions of size 1."""
+    node = place[0]
+    while node is not None and kind(node) in ("Unsqueeze", "Squeeze", "View"):
+        node = node.next_functions[0][0]
+    return node
