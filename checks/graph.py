@@ -47,6 +47,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "Permute": ("permutation of dimensions", "{0}.permute(…)"),
     "Pow": ("power", "{0} ** {exponent}"),
     "Reciprocal": ("reciprocal", "1 / {0}"),
+    "Rsub": ("subtraction", "… - {0}"),
     "Relu": ("ReLU", "relu({0})"),
     "Select": ("selection", "{0}[…]"),
     "Sigmoid": ("sigmoid", "sigmoid({0})"),

@@ -63,16 +63,17 @@ class Walk:
         for k, panel in enumerate(self.panels, start=1):
             checked = " checked" if k == 1 else ""
             buttons.append(
-                f'<input type="radio" name="{name}" id="{name}-{k}"{checked}>'
+                f'<input type="radio" name="{name}" id="{name}-{k}"{checked} '
+                # JupyterLab takes the arrow keys for itself, but not from an element so marked.
+                'data-lm-suppress-shortcuts="true">'
                 f'<label for="{name}-{k}" style="padding: 2px 10px 2px 2px">Step {k}</label>'
             )
             panels.append(f'<div class="{name}-{k}">{_panel_html(panel)}</div>')
             rules.append(f"#{name}-{k}:checked ~ .{name}-{k} {{display: block}}")
         hidden = ", ".join(f".{name}-{k}" for k in range(1, len(self.panels) + 1))
         style = f"<style>{hidden} {{display: none}} {' '.join(rules)}</style>"
-        # JupyterLab leaves the arrow keys to the buttons inside an element with this mark.
         return (
-            f'{style}<fieldset data-lm-suppress-shortcuts="true" style="border: 0; padding: 0; '
+            f'{style}<fieldset style="border: 0; padding: 0; '
             'color: var(--jp-content-font-color1, inherit)">'
             f"<legend><strong>{escape(self.title)}</strong> (choose a step; the arrow keys go on "
             f"and back)</legend>{''.join(buttons)}{''.join(panels)}</fieldset>"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packages import node_modules
 from playwright.sync_api import Error, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,9 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
+
+# Two of three right, the last without the factor x: the verdict shows the step.
+WRONG_5_4 = "dS4, dy_hat4, dw4 = -10, -10, -10"
 
 pytestmark = [
     pytest.mark.pinned,
@@ -161,7 +165,7 @@ def lab(address: str, course: Path) -> Iterator[Lab]:
 def test_a_lesson_is_run_and_marked(lab: Lab) -> None:
     # Whatever lies between the learner and a verdict: copying, serving, the kernel, the drawing.
     lab.run_all()
-    assert "5.1: unanswered" in lab.show("check-5-1").inner_text()
+    lab.show("check-5-1").get_by_text("5.1: unanswered").wait_for(timeout=30_000)
 
     assert "5.1: wrong" in lab.answer("5-1", "dz_dx1 = -123.4")
     solutions = json.loads((ROOT / "notebooks/solutions" / LESSON).read_text(encoding="utf-8"))
@@ -202,3 +206,36 @@ def test_it_looks_right_in_both_themes(lab: Lab, name: str, theme: str) -> None:
     figure = next(c["id"] for c in lab.notebook["cells"] if "![" in "".join(c["source"]))
     lab.show(figure)
     lab.page.screenshot(path=SCREENSHOTS / f"lesson_05_figure_{name}.png")
+
+
+def test_the_walk_goes_on_by_keyboard(lab: Lab) -> None:
+    # In command mode JupyterLab takes the arrow keys for itself, and moves to another cell.
+    (cell,) = (c["id"] for c in lab.notebook["cells"] if "checks.step(" in "".join(c["source"]))
+    walk = lab.show(cell).locator("fieldset")
+    first, second = walk.get_by_text("Step 1 of 3:"), walk.get_by_text("Step 2 of 3:")
+    assert first.is_visible()
+    assert not second.is_visible()
+    walk.get_by_label("Step 1", exact=True).focus()
+    lab.page.keyboard.press("ArrowRight")
+    assert second.is_visible()
+    assert not first.is_visible()
+    SCREENSHOTS.mkdir(exist_ok=True)
+    lab.page.screenshot(path=SCREENSHOTS / "lesson_05_walk.png")
+
+
+def test_the_outputs_are_accessible(lab: Lab) -> None:
+    # Colour alone, text that is too pale, a picture without words, buttons without names.
+    packages = node_modules()
+    if packages is None:
+        pytest.skip("Node.js is not installed: axe-core cannot be had")
+    lab.page.add_script_tag(path=packages / "axe-core/axe.min.js")
+    lab.answer("5-4", WRONG_5_4)
+    for cell in lab.notebook["cells"]:
+        if cell["cell_type"] != "code" or not re.search(r"checks\.\w+\(", "".join(cell["source"])):
+            continue
+        output = lab.show(cell["id"]).locator(".jp-OutputArea-output").first
+        output.wait_for()
+        found = output.evaluate("async it => (await axe.run(it)).violations")
+        serious = [v for v in found if v["impact"] in ("serious", "critical")]
+        told = [(v["id"], node["html"][:200]) for v in serious for node in v["nodes"]]
+        assert not told, (cell["id"], told)

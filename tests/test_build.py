@@ -12,10 +12,12 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from checks.classroom import build
 from checks.classroom.lesson import Version
-from checks.classroom.stable import ADDRESS, masks, merge_streams, tidy
+from checks.classroom.stable import ADDRESS, keep_unstable, masks, merge_streams, tidy
 
 # It shows what differs from run to run and by machine: addresses, paths, process numbers, the
 # order of stdout and stderr, Python's version in the metadata, and PyTorch's files in a traceback.
@@ -215,6 +217,27 @@ def test_a_rebuild_changes_no_byte(course: Path, copy: Path) -> None:
         path.unlink()
     assert run(copy) == []
     assert contents(copy) == contents(course)
+
+
+def test_an_output_that_differs_is_kept_while_its_code_is_the_same(tmp_path: Path) -> None:
+    # A measured time, the number of a widget: a rebuild without a change would change the notebook.
+    def run_with(first: str, result: str) -> NotebookNode:
+        cells = [new_code_cell(first, id="first"), new_code_cell("measure()", id="time")]
+        cells[1].metadata["tags"] = ["nbval-ignore-output"]
+        for cell in cells:
+            cell.outputs = [new_output("stream", text=result)]
+        return new_notebook(cells=cells)
+
+    def outputs(nb: NotebookNode) -> list[str]:
+        return [cell.outputs[0].text for cell in nb.cells]
+
+    path = tmp_path / "lesson.ipynb"
+    nbformat.write(run_with("x = 1", "old"), path)
+    same, changed = run_with("x = 1", "new"), run_with("x = 2", "new")
+    keep_unstable(same, path)
+    keep_unstable(changed, path)
+    assert outputs(same) == ["new", "old"]
+    assert outputs(changed) == ["new", "new"]
 
 
 def test_nothing_of_the_machine_is_stored(course: Path) -> None:

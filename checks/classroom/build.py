@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 
 from checks.classroom.cell import Role
 from checks.classroom.lesson import Lesson, LessonError, Version, notebook, read
-from checks.classroom.stable import tidy
+from checks.classroom.stable import keep_unstable, tidy
 from checks.classroom.taint import leaks
 
 SECONDS = 120  # for one cell; nothing in a lesson takes a tenth of it
@@ -135,6 +135,7 @@ def execute(
     except DeadKernelError:
         stopped = "Python itself crashed or was ended here"
     tidy(nb, path.parent)
+    keep_unstable(nb, path)
     problems = list(verify(lesson, version, path, nb.cells[:reached]))
     if stopped:
         problems.append(f"{shown(path)}, cell {lesson.cells[reached].id}: {stopped}.")

@@ -1,7 +1,8 @@
 """Outputs that are the same from run to run and from machine to machine.
 
 Masked are addresses, the paths of this machine, and the order in which stdout and stderr happened
-to arrive. Everything else that a cell shows is the lesson's own to keep stable.
+to arrive. Everything else that a cell shows is the lesson's own to keep stable, or to tag as one
+that differs.
 """
 
 import re
@@ -99,3 +100,29 @@ def masks(folder: Path) -> list[Rule]:
         either = "|".join(map(re.escape, forms))
         rules.append((re.compile(_START + rf"(?:{either})[/\\]"), names[path]))
     return rules
+
+
+def keep_unstable(new: NotebookNode, path: Path) -> None:
+    """Where an output may differ from run to run, keep the stored one while its code is the same.
+
+    Only cells with the tag `nbval-ignore-output` are looked at. Without this, a rebuild without a
+    change would change the notebook: a measured time, the number of a widget.
+    """
+    try:
+        old = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    except Exception:  # no notebook yet, or not one that can be read
+        return
+    before: list[str] = []
+    stored: dict[str, tuple[list[str], list[NotebookNode]]] = {}
+    for cell in old.cells:
+        if cell.cell_type == "code":
+            before.append(cell.source)
+            stored[cell.get("id", "")] = (list(before), cell.outputs)
+    before = []
+    for cell in new.cells:
+        if cell.cell_type != "code":
+            continue
+        before.append(cell.source)
+        known = stored.get(cell.id)
+        if "nbval-ignore-output" in cell.metadata.get("tags", ()) and known and known[0] == before:
+            cell.outputs = known[1]

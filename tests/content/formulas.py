@@ -1,14 +1,13 @@
 """Every formula can be drawn: found in the text as JupyterLab finds it, and given to KaTeX."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packages import node_modules
 from rules import Problem, Text, without_code
 
 HERE = Path(__file__).resolve().parent
@@ -71,19 +70,12 @@ def scan(source: str) -> Iterator[Formula | tuple[int, str]]:
 
 def katex(formulas: list[Formula]) -> list[str | None]:
     """For each formula None, or what KaTeX says is wrong with it."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        if os.environ.get("CI"):
-            raise SystemExit("Node.js is not installed, and without it no formula can be checked.")
+    if node_modules() is None:
         print("Node.js is not installed: the formulas are NOT checked.")
         return [None] * len(formulas)
-    installed = HERE / "node_modules/.package-lock.json"
-    wanted = HERE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
-        subprocess.run([npm, "ci", "--silent"], cwd=HERE, check=True)
     request = json.dumps([{"tex": one.tex, "display": one.display} for one in formulas])
     answer = subprocess.run(
-        [node, HERE / "formulas.mjs"], input=request, capture_output=True, encoding="utf-8"
+        ["node", HERE / "formulas.mjs"], input=request, capture_output=True, encoding="utf-8"
     )
     if answer.returncode:
         raise SystemExit(f"KaTeX could not be run:\n{answer.stderr}")
