@@ -1,0 +1,576 @@
+"""`gradient`, `vjp` and `jacobian` as a learner meets them."""
+
+import random
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from junk import BLANKS, JUNK, LyingTensor, Unnameable
+from snapshot import nothing_disturbed
+
+import checks
+
+POINT = torch.tensor([0.5, -1.25, 3.0], dtype=torch.float64)
+
+
+def graph(dtype=torch.float32):
+    """A loss with a broadcast, a path that meets another, and no gradient that is small."""
+    w = POINT.clone().to(dtype).requires_grad_()
+    y = w * w.sum() + w.exp()
+    return (y * torch.tensor([1.0, 2.0, -3.0], dtype=dtype)).sum(), w
+
+
+def truth(dtype=torch.float64):
+    loss, w = graph(torch.float64)
+    return torch.autograd.grad(loss, w)[0].to(dtype)
+
+
+def judged(answer, dtype=torch.float32):
+    loss, w = graph(dtype)
+    return checks.gradient("5.1", answer, of=loss, wrt=w)
+
+
+# -- no right answer is refused --------------------------------------------------------------------
+
+DIGITS = [float(f"{value:.3g}") for value in truth().tolist()]
+
+RIGHT = {
+    "three digits": DIGITS,
+    "three digits, tuple": tuple(DIGITS),
+    "numpy": truth().numpy(),
+    "numpy float16": truth().numpy().astype("float16"),
+    "fractions": [Fraction(value) for value in DIGITS],
+    "numbers of numpy": list(np.array(DIGITS, dtype="float32")),
+    "tensors": list(torch.tensor(DIGITS)),
+    "Parameter": torch.nn.Parameter(truth()),
+    "tracked": truth().requires_grad_() * 1,
+    "sparse": truth().to_sparse(),
+    "subclass": truth().as_subclass(LyingTensor),
+    **{str(d): truth(d) for d in (torch.float16, torch.bfloat16, torch.float32, torch.float64)},
+    **{
+        f"three digits, {d}": torch.tensor(DIGITS).to(d)
+        for d in (torch.float16, torch.bfloat16, torch.float32)
+    },
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_right_answer_is_refused(name, dtype):
+    # Mistake caught: a right answer is wrong or invalid for the way it is written.
+    assert judged(RIGHT[name], dtype)
+
+
+def test_whole_numbers_are_right_where_they_are_exact():
+    # Mistake caught: integers are refused, since gradients are floats.
+    w = torch.tensor([1.5, 2.0], requires_grad=True)
+    for answer in ([3, 4], torch.tensor([3, 4]), np.array([3, 4]), torch.tensor([3, 4]).byte()):
+        assert checks.gradient("5.1", answer, of=(w * w).sum(), wrt=w)
+    assert not checks.gradient("5.1", [3, 5], of=(w * w).sum(), wrt=w)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_graph_of_few_digits(dtype):
+    # Mistake caught: the rounding of the truth itself is held against an exact answer.
+    w = torch.tensor([1.1, 2.3], dtype=dtype, requires_grad=True)
+    exact = [3 * float(x) ** 2 for x in w.tolist()]
+    assert checks.gradient("5.1", exact, of=(w**3).sum(), wrt=w)
+    assert not checks.gradient("5.1", [x * 1.05 for x in exact], of=(w**3).sum(), wrt=w)
+
+
+def test_complex_gradients():
+    # Mistake caught: the conjugate, or the real part alone, is taken for the gradient.
+    z = torch.tensor([3 + 4j], requires_grad=True)
+    assert checks.gradient("9.1", [6 + 8j], of=(z.abs() ** 2).sum(), wrt=z)
+    assert not checks.gradient("9.1", [6 - 8j], of=(z.abs() ** 2).sum(), wrt=z)
+    assert not checks.gradient("9.1", [6.0], of=(z.abs() ** 2).sum(), wrt=z)
+
+
+def test_zero_is_right_where_everything_cancels():
+    # Mistake caught: 0 is refused where autograd says 1e-9, or 1e-9 where it says 0.
+    w = torch.tensor([0.3, -1.2, 2.0], requires_grad=True)
+    total = w.softmax(0).sum()
+    for answer in ([0, 0, 0], [1e-9, -1e-9, 0.0]):
+        assert checks.gradient("5.1", answer, of=total, wrt=w)
+    assert checks.gradient("5.1", [0.1 + 0.2 - 0.3, 0, 0], of=(w * 0).sum(), wrt=w)
+    for answer in ([1e-4, 0, 0], [0.3, 0.1, 0.6]):
+        assert not checks.gradient("5.1", answer, of=total, wrt=w)
+
+
+def test_zero_is_wrong_for_a_small_gradient():
+    # Mistake caught: an untouched zero passes because the gradient is small.
+    w = torch.tensor([0.3, -1.2], requires_grad=True)
+    assert not checks.gradient("5.1", [0, 0], of=(w * w * 1e-9).sum(), wrt=w)
+
+
+# -- no wrong answer is taken ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: -t,
+        lambda t: 2 * t,
+        lambda t: t.flip(0),
+        lambda t: t * 0,
+        lambda t: t + torch.tensor([0.0, 0.0, 1e-2]) * t,
+        lambda t: t * 1.006,
+        lambda t: torch.full((3,), float(t.mean())),
+    ],
+)
+def test_wrong_numbers(change):
+    # Mistake caught: a wrong gradient passes, or is called unusable.
+    assert judged(change(truth())).outcome == "wrong"
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 3), (3, 1), (1,), (), (3, 3), (2,), (0,), (1, 1, 3)], ids=str
+)
+def test_shape_comes_before_values(shape):
+    # Mistake caught: a shape that broadcasts is compared as if it fitted.
+    answer = torch.ones(shape)
+    if answer.numel() == 3:
+        answer = truth().reshape(shape)
+    verdict = judged(answer)
+    assert verdict.outcome == "invalid" and verdict.about == "answer"
+
+
+def test_a_column_is_no_row_even_where_every_number_is_the_same():
+    # Mistake caught: a scalar is an exact match for a row of equal numbers.
+    w = torch.ones(1, 4, requires_grad=True)
+    for answer in (2.0, [2.0] * 4, [[2.0]] * 4):
+        assert checks.gradient("5.1", answer, of=(w * w).sum(), wrt=w).outcome == "invalid"
+    assert checks.gradient("5.1", [[2.0] * 4], of=(w * w).sum(), wrt=w)
+
+
+@pytest.mark.filterwarnings("ignore:.*(quantized tensor creation|nested tensors).*:UserWarning")
+@pytest.mark.parametrize("name", {**JUNK, **BLANKS})
+def test_junk_is_never_right(name):
+    # Mistake caught: junk raises, or passes. Each verb is asked, with one answer and with a dict.
+    make = {**JUNK, **BLANKS}[name]
+    loss, w = graph()
+    y = w * 2
+    v = torch.tensor([1.0, -2.0, 0.5])
+    expected = {"unanswered"} if name in BLANKS else {"invalid", "wrong"}
+    made = [make() for _ in range(5)]
+    with nothing_disturbed(loss, w, y, v):
+        verdicts = [
+            checks.gradient("5.1", made[0], of=loss, wrt=w),
+            checks.gradient("5.1", {"w": made[1]}, of=loss, wrt={"w": w}),
+            checks.gradient("5.1", made[2], of=loss, wrt={"w": w}),
+            checks.vjp("5.1", made[3], of=y, wrt=w, v=v),
+            checks.jacobian("5.1", made[4], of=y, wrt=w),
+        ]
+    if name in BLANKS or name == "empty dict":
+        verdicts.pop(2)  # where a dict was expected, a list of blanks is no blank
+    for verdict in verdicts:
+        assert verdict.outcome in expected, verdict
+        assert verdict.about == "answer"
+        assert all(len(sentence) < 400 for sentence in verdict.sentences)
+
+
+def test_the_gradient_that_autograd_filled_in_is_pointed_out():
+    # Mistake caught: `w.grad` passes for an answer found by hand, as itself or as a view of it.
+    loss, w = graph()
+    y = w * 3
+    y.retain_grad()
+    (loss + y.sum()).backward(retain_graph=True)
+    for answer in (w.grad, w.grad[:], w.grad.numpy(), list(w.grad)):
+        verdict = checks.gradient("5.1", answer, of=loss, wrt=w)
+        assert verdict.outcome == "invalid" and "found by hand" in str(verdict)
+        assert "by hand" in str(checks.jacobian("5.1", answer, of=loss, wrt=w))
+    assert "by hand" in str(checks.gradient("5.1", y.grad, of=y.sum(), wrt=y))
+    assert checks.gradient("5.1", truth(), of=loss, wrt=w)
+
+
+# -- several gradients of one pass -----------------------------------------------------------------
+
+
+def chain():
+    w = torch.tensor(1.5, requires_grad=True)
+    y_hat = w * 2.5
+    S = y_hat - 0.5
+    return S**2, {"S": S, "y_hat": y_hat, "w": w}
+
+
+def several(**answers):
+    loss, wrt = chain()
+    return checks.gradient("5.6", answers, of=loss, wrt=wrt)
+
+
+def test_each_entry_has_its_own_outcome():
+    # Mistake caught: the whole is right though an entry is wrong, missing or unusable.
+    assert several(S=6.5, y_hat=6.5, w=16.25)
+    for w, outcome in ((16.0, "wrong"), (..., "unanswered"), ("16.25", "invalid")):
+        verdict = several(S=6.5, y_hat=6.5, w=w)
+        assert verdict.outcome == outcome
+        assert {name: str(e.outcome) for name, e in verdict.entries.items()} == {
+            "S": "correct",
+            "y_hat": "correct",
+            "w": outcome,
+        }
+    assert several(S=6.5, y_hat=6.5).outcome == "unanswered"
+    assert several().outcome == several(S=..., w=None).outcome == "unanswered"
+
+
+def test_the_order_of_a_dict_does_not_matter():
+    # Mistake caught: answers are matched with tensors by position.
+    assert several(w=16.25, S=6.5, y_hat=6.5)
+
+
+@pytest.mark.parametrize("extra", [{"v": 1.0}, {1: 1.0}, {("w",): 1.0}, {None: 1.0}])
+def test_keys_that_were_not_asked_for(extra):
+    # Mistake caught: a misspelt key is passed over in silence.
+    loss, wrt = chain()
+    answer = {"S": 6.5, "y_hat": 6.5, "w": 16.25} | extra
+    verdict = checks.gradient("5.6", answer, of=loss, wrt=wrt)
+    assert verdict.outcome == "invalid" and "Nothing was asked about" in str(verdict)
+
+
+def test_a_dict_where_one_gradient_is_asked_for_and_the_reverse():
+    # Mistake caught: the one entry of a dict is taken for the answer.
+    loss, wrt = chain()
+    assert checks.gradient("5.6", {"w": 16.25}, of=loss, wrt=wrt["w"]).outcome == "invalid"
+    verdict = checks.gradient("5.6", 16.25, of=loss, wrt=wrt)
+    assert verdict.outcome == "invalid" and "keys `S`, `y_hat`, `w`" in str(verdict)
+
+
+@pytest.mark.parametrize("wrt", [{}, {1: torch.ones(1, requires_grad=True)}])
+def test_a_dict_of_inputs_that_makes_no_sense(wrt):
+    # Mistake caught: no question at all, and every answer to it is right.
+    loss, _ = chain()
+    for answer in ({}, {1: 1.0}, 1.0, ...):
+        assert not checks.gradient("5.6", answer, of=loss, wrt=wrt)
+
+
+# -- vjp and jacobian ------------------------------------------------------------------------------
+
+
+def test_a_vector_jacobian_product():
+    # Mistake caught: Jv for vᵀJ, or v left out.
+    x = torch.tensor([1.5, -2.0], requires_grad=True)
+    z = torch.stack([x[0] * x[1], x[1] ** 2, x[0] * 3])
+    v = torch.tensor([2.0, -1.0, 0.5])
+    matrix = torch.tensor([[-2.0, 1.5], [0.0, -4.0], [3.0, 0.0]])
+    assert checks.vjp("2.4", v @ matrix, of=z, wrt=x, v=v)
+    assert checks.vjp("2.4", matrix.sum(0), of=z, wrt=x, v=v).outcome == "wrong"
+    assert checks.jacobian("2.1", matrix, of=z, wrt=x)
+    assert checks.jacobian("2.1", matrix.T, of=z, wrt=x).outcome == "invalid"
+    assert checks.jacobian("2.1", -matrix, of=z, wrt=x).outcome == "wrong"
+
+
+def test_a_square_jacobian_transposed():
+    # Mistake caught: in the square case a shape check cannot see the transpose.
+    x = torch.tensor([1.5, -2.0], requires_grad=True)
+    y = torch.stack([x[0] * x[1], x[0] ** 2])
+    matrix = torch.tensor([[-2.0, 1.5], [3.0, 0.0]])
+    assert checks.jacobian("2.1", matrix, of=y, wrt=x)
+    verdict = checks.jacobian("2.1", matrix.T, of=y, wrt=x)
+    assert verdict.outcome == "wrong" and "transposed" in str(verdict)
+
+
+def test_a_jacobian_of_a_size_that_would_never_fit():
+    # Mistake caught: 10¹² entries are computed before the shape of the answer is looked at.
+    x = torch.ones(10**6, requires_grad=True)
+    y = x * 2
+    for answer in (torch.eye(3), 2.0, ...):
+        assert not checks.jacobian("2.1", answer, of=y, wrt=x)
+
+
+# -- nothing is disturbed --------------------------------------------------------------------------
+
+
+def busy():
+    """A graph as busy as a learner's notebook: hooks, retained gradients, gradients from before."""
+    fired = []
+    w = torch.tensor([0.5, -1.25], requires_grad=True)
+    frozen = torch.tensor([1.0, 2.0])
+    y = w * frozen
+    y.retain_grad()
+    loss = (y * y).sum()
+    loss.retain_grad()
+    loss.backward(retain_graph=True)
+    for tensor in (w, y, loss):
+        tensor.register_hook(lambda gradient: fired.append(gradient) or 7 * gradient)
+    loss.grad_fn.register_hook(lambda *_: fired.append("node"))
+    loss.grad_fn.register_prehook(lambda *_: fired.append("node"))
+    w.register_post_accumulate_grad_hook(fired.append)
+    return loss, y, w, frozen, fired
+
+
+ANSWERS = [[1.0, -10.0], [1.0, 5.0], [1.0], ..., "x", torch.ones(2, requires_grad=True)]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_nothing_is_disturbed(answer):
+    # Mistake caught: a hook fires or is lost, a .grad is written, a random number is drawn …
+    loss, y, w, frozen, fired = busy()
+    v = torch.tensor([1.0, 2.0])
+    with nothing_disturbed(loss, y, w, frozen, v):
+        checks.gradient("5.1", answer, of=loss, wrt=w)
+        checks.gradient("5.1", {"y": answer, "w": answer}, of=loss, wrt={"y": y, "w": w})
+        checks.gradient("5.1", answer, of=lambda w: (w * torch.rand(2)).sum(), wrt=frozen)
+        checks.vjp("5.1", answer, of=y, wrt=w, v=v)
+        checks.jacobian("5.1", answer, of=y, wrt=w)
+        checks.value("5.1", answer, w)
+        checks.error("5.1", "no error", torch.rand, 1) if answer is ... else None
+    assert fired == []
+    loss.backward()  # the graph is there to be used again, and the hooks fire as they should
+    assert len(fired) == 6
+
+
+def stir(x):
+    """A function that changes every switch that it can reach."""
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    torch.set_default_dtype(torch.float16)
+    torch.set_grad_enabled(False)
+    return (x * 2).sum()
+
+
+def test_a_function_that_stirs_everything():
+    # Mistake caught: what a function changes outlasts the check.
+    w = torch.ones(2)
+    with nothing_disturbed(w):
+        checks.gradient("5.1", [2, 2], of=stir, wrt=w)
+        checks.error("5.1", "no error", lambda: stir(w))
+
+
+class Interrupting(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        torch.set_default_dtype(torch.float64)
+        torch.rand(3)
+        raise KeyboardInterrupt
+
+
+def interrupting(x):
+    torch.rand(3)
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_in_the_middle_disturbs_nothing():
+    # Mistake caught: the stop button leaves grad mode off, or the random state elsewhere.
+    w = torch.ones(2, requires_grad=True)
+    loss = Interrupting.apply(w).sum()
+    with nothing_disturbed(w, loss):
+        for call in (
+            lambda: checks.gradient("5.1", [2, 2], of=loss, wrt=w),
+            lambda: checks.gradient("5.1", [2, 2], of=interrupting, wrt=w),
+            lambda: checks.error("5.1", "no error", lambda: interrupting(w)),
+        ):
+            with pytest.raises(KeyboardInterrupt):
+                call()
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        torch.enable_grad,
+        lambda: torch.device("meta"),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
+        torch.autograd.graph.save_on_cpu,
+        lambda: torch.random.fork_rng(devices=[]),
+    ],
+)
+def test_checks_in_any_surroundings(surroundings):
+    # Mistake caught: what the learner's cell has switched on changes the truth or the comparison.
+    loss, w = graph()
+    y = w @ torch.diag(torch.tensor([1.001, 2.003, 3.005]))
+    with surroundings():
+        assert checks.gradient("5.1", DIGITS, of=loss, wrt=w)
+        assert checks.gradient("5.1", [1.0, 2.0, 3.0], of=loss, wrt=w).outcome == "wrong"
+        assert checks.jacobian("5.1", torch.eye(3, device="cpu"), of=y, wrt=w).outcome == "wrong"
+        diagonal = [[1.001, 0, 0], [0, 2.003, 0], [0, 0, 3.005]]
+        assert checks.jacobian("5.1", diagonal, of=y, wrt=w)
+        assert checks.gradient("5.1", [2, 4], of=lambda x: (x**2).sum(), wrt=SMALL)
+        assert checks.value("5.1", 3.0, SMALL.sum(dtype=torch.float32))
+
+
+SMALL = torch.tensor([1.0, 2.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_another_default_dtype(dtype):
+    # Mistake caught: a tensor made inside has few digits, and right answers are refused.
+    loss, w = graph()
+    torch.set_default_dtype(dtype)
+    try:
+        assert checks.gradient("5.1", DIGITS, of=loss, wrt=w)
+        assert not checks.gradient("5.1", [x * 1.006 for x in DIGITS], of=loss, wrt=w)
+        assert torch.get_default_dtype() is dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_check_in_another_thread():
+    # Mistake caught: the check needs a frame or a mode that only the main thread has.
+    loss, w = graph()
+    verdicts = []
+    thread = threading.Thread(
+        target=lambda: verdicts.append(checks.gradient("5.1", DIGITS, of=loss, wrt=w))
+    )
+    thread.start()
+    thread.join()
+    assert verdicts and verdicts[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_tensors_on_another_device():
+    # Mistake caught: the truth is compared where the answer is not.
+    w = POINT.clone().cuda().requires_grad_()
+    before = torch.cuda.get_rng_state()
+    assert checks.gradient("5.1", (2 * POINT).tolist(), of=(w * w).sum(), wrt=w)
+    assert checks.gradient("5.1", 2 * w, of=(w * w).sum(), wrt=w)
+    assert torch.equal(before, torch.cuda.get_rng_state())
+
+
+# -- the notebook around ---------------------------------------------------------------------------
+
+
+def test_a_namespace_full_of_traps():
+    # Mistake caught: looking for names touches variables that must not be touched.
+    class Trap:
+        __class__ = torch.Tensor
+
+        def __getattribute__(self, name):
+            raise RuntimeError("do not touch")
+
+        def __eq__(self, other):
+            raise RuntimeError("do not compare")
+
+        __hash__ = None
+
+    loss, w = graph()
+    namespace = {
+        "checks": checks,
+        "trap": Trap(),
+        "lying": torch.ones(3).as_subclass(LyingTensor),
+        "tracked_lie": (torch.ones(3, requires_grad=True) * 1).as_subclass(LyingTensor),
+        "unnameable": Unnameable(),
+        "_hidden": w,
+        3: w,
+        (): loss,
+        "meta": torch.ones(3, device="meta", requires_grad=True),
+        "inference": torch.inference_mode()(lambda: torch.ones(3))(),
+        "loss": loss,
+        "w": w,
+        "answer": DIGITS,
+        **{f"x{k}": k for k in range(50_000)},
+    }
+    exec("verdict = checks.gradient('5.1', answer, of=loss, wrt=w)", namespace)
+    assert namespace["verdict"]
+    exec("verdict = checks.gradient('5.1', 1.0, of=loss, wrt=_hidden)", namespace)
+    assert namespace["verdict"].outcome == "invalid"
+
+
+@pytest.mark.parametrize("lie", ["of", "wrt"])
+def test_tensors_that_lie_in_the_check_itself(lie):
+    # Mistake caught: a subclass in the check cell raises out of the check, or makes all correct.
+    loss, w = graph()
+    given = {"of": loss, "wrt": w}
+    given[lie] = given[lie].as_subclass(LyingTensor)
+    assert not checks.gradient("5.1", [1.0, 1.0, 1.0], **given)
+
+
+def test_a_leaf_that_was_updated_since():
+    # Mistake caught: after `w -= …` the graph still belongs to the old w, and a right answer at
+    # the new w is called wrong without a word of that.
+    w = torch.tensor(2.0, requires_grad=True)
+    x, y = torch.tensor(3.0), torch.tensor(1.0)
+    y_hat = w * x
+    loss = (y_hat - y) ** 2
+    with torch.no_grad():
+        w -= 0.1
+    verdict = checks.gradient("5.1", (2 * (w * x - y) * x).detach(), of=loss, wrt=w)
+    assert verdict.outcome == "invalid" and verdict.about == "notebook"
+    assert "`w` has been changed after `y_hat` was computed" in str(verdict)
+    y_hat = w * x
+    loss = (y_hat - y) ** 2
+    assert checks.gradient("5.1", (2 * (w * x - y) * x).detach(), of=loss, wrt=w)
+    assert checks.gradient("5.1", 1.0, of=loss, wrt=w).outcome == "wrong"
+
+
+def test_sixty_doublings_and_wide_layers():
+    # Mistake caught: paths are walked one by one, and there are 2⁶⁰ or 10⁵ of them.
+    x = torch.tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(60):
+        y = y + y
+    assert checks.gradient("5.1", 2.0**60, of=y, wrt=x)
+    assert not checks.gradient("5.1", 2.0**60 * 3.7, of=y, wrt=x)
+    units = [x * k for k in range(10)]
+    for _ in range(4):
+        units = [torch.stack(units).sum() * 0.01 for _ in range(10)]
+    total = torch.stack(units).sum()
+    assert checks.gradient("5.1", total.item(), of=total, wrt=x)
+    assert not checks.gradient("5.1", -1.0, of=total, wrt=x)
+
+
+def test_ten_million_entries():
+    # Mistake caught: an answer of many entries takes minutes, or more memory than there is.
+    w = torch.ones(10**7, requires_grad=True)
+    loss = (w * w).sum()
+    answer = torch.full((10**7,), 2.0)
+    assert checks.gradient("5.1", answer, of=loss, wrt=w)
+    answer[5] = 3.0
+    verdict = checks.gradient("5.1", answer, of=loss, wrt=w)
+    assert verdict.outcome == "wrong" and "1 of 10000000 entries is off: `[5]`" in str(verdict)
+
+
+# -- nothing is given away -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("feedback", ["full", "hint", "verdict"])
+def test_no_message_holds_a_true_value(feedback, monkeypatch):
+    # Mistake caught: the answer stands in the text, in the HTML or in the drawing of a wrong,
+    # empty or unusable one. Each true value has more digits than an honest text would hold.
+    monkeypatch.setenv("CHECKS_FEEDBACK", feedback)
+    w = torch.tensor(1.2345, requires_grad=True, dtype=torch.float64)
+    b = torch.tensor([0.41421, 2.7183, -1.6180], requires_grad=True, dtype=torch.float64)
+    y_hat = w * b
+    S = y_hat - 0.57721
+    loss = (S**2).mean()
+    wrt = {"S": S, "y_hat": y_hat, "w": w, "b": b}
+    true = dict(zip(wrt, torch.autograd.grad(loss, wrt.values(), retain_graph=True), strict=True))
+    wrong = [0.0, 1.0, [1.0, 2.0, 3.0], ..., "x", [[1.0]], float("nan")]
+    wrong += [2 * value for value in true.values()] + [-value for value in true.values()]
+    asked = [
+        (checks.gradient("5.6", answer, of=loss, wrt=tensor), [name])
+        for answer in wrong
+        for name, tensor in wrt.items()
+    ]
+    asked += [
+        (checks.gradient("5.6", dict.fromkeys(wrt, a), of=loss, wrt=wrt), [*wrt]) for a in wrong
+    ]
+    asked += [
+        (checks.gradient("5.6", true | {name: 2 * true[name]}, of=loss, wrt=wrt), [name])
+        for name in wrt
+    ]
+    asked += [(checks.vjp("5.6", a, of=S, wrt=b, v=true["S"]), ["b"]) for a in wrong]
+    for verdict, names in asked:
+        if verdict:
+            continue  # a number that happens to be right for another tensor
+        numbers = [x for name in names for x in true[name].flatten().tolist()]
+        secrets = {f"{abs(x):.7g}"[:5] for x in numbers}
+        assert all(len(secret) == 5 for secret in secrets)
+        data, metadata = verdict._repr_mimebundle_()
+        shown = data["text/plain"] + data["text/html"] + repr(metadata)
+        assert not [secret for secret in secrets if secret in shown], data["text/plain"]
+
+
+def test_a_right_answer_says_why():
+    # Mistake caught: the chain of local gradients is missing, or wrong.
+    verdict = several(S=6.5, y_hat=6.5, w=16.25)
+    assert "∂loss/∂S" not in str(several(S=6.5, y_hat=6.5, w=1.0))
+    assert "16.25" in str(verdict)
