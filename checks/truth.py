@@ -23,6 +23,7 @@ from checks.wording import is_tensor
 
 _SHAKES = 3  # passes that look how far rounding moves a gradient
 _MOST_SHAKEN = 1_000_000  # entries
+_MOST_LEFT = 1 / 32  # of what cancels, however coarse the number format
 _UNITS = 64  # so many roundings are granted to an entry that is nothing but rounding
 
 
@@ -94,9 +95,16 @@ class Question:
         Args:
             name: which of `wrt`.
             eps: the spacing of the learner's numbers, relative to them.
+
+        Returns:
+            A tensor of the shape of the gradient; 0 where there is more to an entry than rounding.
         """
-        own = torch.finfo(self.gradients[name].dtype).eps
-        return self._sensitivities[name] * (_UNITS * max(own, eps))
+        true, moved = self.gradients[name], self._sensitivities[name]
+        own = torch.finfo(true.dtype).eps
+        # Whether an entry is only rounding depends on the graph's number format alone: an answer in
+        # a coarse one must not make a small gradient count as nothing.
+        only_rounding = true.abs().double() <= _granted(own) * moved
+        return torch.where(only_rounding, _granted(max(own, eps)) * moved, 0.0)
 
     @cached_property
     def _sensitivities(self) -> dict[str, Tensor]:
@@ -165,6 +173,11 @@ class Question:
         if not torch.isfinite(gradient).all():
             raise states.not_finite(name, self.called)
         return gradient
+
+
+def _granted(eps: float) -> float:
+    """How much of what cancels may be left over by rounding."""
+    return min(_UNITS * eps, _MOST_LEFT)
 
 
 def ask(

@@ -30,8 +30,8 @@ def of_tensor(tensor):
 def of_process():
     """The switches and random states of the process."""
     return {
-        "torch": torch.get_rng_state().tolist(),
-        "numpy": repr(np.random.get_state()),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": [getattr(part, "tobytes", lambda p=part: p)() for part in np.random.get_state()],
         "python": random.getstate(),
         "grad mode": torch.is_grad_enabled(),
         "inference mode": torch.is_inference_mode_enabled(),
