@@ -99,6 +99,16 @@ def test_zero_is_right_where_everything_cancels():
         assert not checks.gradient("5.1", answer, of=total, wrt=w)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_coarse_answer_is_judged_by_its_digits(dtype):
+    # Mistake caught: the rounding of a coarse format covers twice the gradient.
+    w = torch.tensor(0.0, requires_grad=True)
+    loss = 1 / (w + 10)
+    assert checks.gradient("5.1", torch.tensor(-0.01, dtype=dtype), of=loss, wrt=w)
+    for answer in (-0.02, -0.0102, 0.0, 0.01):
+        assert not checks.gradient("5.1", torch.tensor(answer, dtype=dtype), of=loss, wrt=w)
+
+
 def test_zero_is_wrong_for_a_small_gradient():
     # Mistake caught: an untouched zero passes because the gradient is small.
     w = torch.tensor([0.3, -1.2], requires_grad=True)

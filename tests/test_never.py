@@ -125,10 +125,9 @@ answers = st.tuples(
 # Junk of any kind, nested in anything; nothing large, for the sake of time.
 LEFT_OUT = {"ten million", "ten million in a list", "contains itself", "object array in itself"}
 LEFT_OUT |= {"unnameable", "a class without a name"}  # Hypothesis itself stumbles over these
+makers = [make for name, make in {**JUNK, **BLANKS}.items() if name not in LEFT_OUT]
 junk = st.one_of(
-    st.sampled_from(
-        [make for name, make in {**JUNK, **BLANKS}.items() if name not in LEFT_OUT]
-    ).map(lambda make: make()),
+    st.sampled_from(makers).map(lambda make: make()),
     st.recursive(
         st.one_of(
             st.none(),
@@ -283,9 +282,8 @@ def test_junk(verb, answer):
     with nothing_disturbed(w, y, loss, number):
         verdict = calls[verb]()
     is_a_verdict(verdict)
-    assert verdict.outcome != "correct" or (
-        verb == "number" and close(float(answer), 6.75, 0, 6.75)
-    )
+    if verdict:  # a number that happens to be right
+        assert verb == "number" and close(float(answer), 6.75, 0, 6.75)
     assert verdict.about == "answer"
 
 

@@ -307,6 +307,7 @@ def test_a_gradient_that_does_not_cancel_is_far_above_its_rounding():
     x = (torch.randn(6) * 1e-3).requires_grad_()
     question = truth.ask((x.exp() * torch.randn(6)).sum(), {"x": x})
     assert bool((question.gradients["x"].abs() > 1000 * question.rounding("x", 0.0)).all())
+    assert question.rounding("x", 2.0**-7).tolist() == [0.0] * 6  # nor for a coarse answer
     zero = leaf(-1.0, -2.0)
     assert truth.ask(zero.relu().sum(), {"x": zero}).rounding("x", 0.0).tolist() == [0.0, 0.0]
 
