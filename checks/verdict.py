@@ -103,7 +103,7 @@ class Verdict:
         entries = "".join(entry._html() for entry in self.entries.values())
         picture = ""
         if self.picture:
-            svg = self.picture.draw() or f"<pre>{html.escape(self.picture.text)}</pre>"
+            svg = self._drawn() or f"<pre>{html.escape(self.picture.text)}</pre>"
             picture = f'<div style="margin-top: 6px">{svg}</div>'
         return (
             f'<div role="group" aria-label="{html.escape(self.headline)}" style="'
@@ -111,6 +111,12 @@ class Verdict:
             f'color: var(--jp-content-font-color1, inherit); line-height: 1.5">'
             f"<strong>{html.escape(self.headline)}</strong>{items}{entries}{picture}</div>"
         )
+
+    def _drawn(self) -> str | None:
+        try:
+            return self.picture.draw() if self.picture else None
+        except Exception:  # no picture is worth the verdict
+            return None
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None

@@ -47,6 +47,12 @@ def test_html_says_what_the_text_says():
         assert words in plain
 
 
+def test_a_picture_that_cannot_be_drawn():
+    # Mistake caught: the drawing library fails while a verdict is shown, and nothing is shown.
+    verdict = Verdict("5.1", Outcome.WRONG, picture=Picture("loss = S ** 2", lambda: str(1 / 0)))
+    assert "<pre>loss = S ** 2</pre>" in shown(verdict)[1]
+
+
 def test_what_is_shown_cannot_break_the_page():
     # Mistake caught: a name or label with < or quotes in it becomes markup.
     verdict = Verdict('<img src=x onerror="1">', Outcome.INVALID, ("A `<script>` came & went.",))
