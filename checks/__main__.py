@@ -12,6 +12,8 @@ def main() -> int:
         parser().error(f"unknown argument: {' '.join(extra)}")
     if arguments.command == "lab":
         return lab(arguments, extra)
+    if arguments.command == "grade":
+        return grade(arguments)
     return build(arguments)
 
 
@@ -37,7 +39,47 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--check", action="store_true", help="only say which notebooks are not what they should be"
     )
+    grade = commands.add_parser(
+        "grade",
+        help="mark what students have handed in",
+        description="Mark a folder of notebooks (student/assignment/notebook.ipynb, or flat), or a "
+        "zip of one, with the checks of the teacher's sources. Each submission runs in a fenced "
+        "process of its own; one bad file never stops the others. A run that was interrupted goes on "
+        "where it stopped. The exit code is 0 when all is marked, whatever the marks.",
+    )
+    grade.add_argument("submitted", type=Path, help="the folder or zip of submissions")
+    grade.add_argument(
+        "--source", type=Path, required=True, help="the teacher's source, or the folder of sources"
+    )
+    grade.add_argument("--to", type=Path, required=True, help="the folder for the results")
+    grade.add_argument("--jobs", type=int, default=2, help="marked at the same time (2)")
+    grade.add_argument(
+        "--timeout", type=float, default=20, help="seconds that one cell may take (20)"
+    )
+    grade.add_argument(
+        "--memory", type=int, default=2048, help="megabytes that a submission may use (2048)"
+    )
+    grade.add_argument(
+        "--follow-through",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="what a gradient is worth that is wrong but follows from the student's own earlier "
+        "step: 0 to 1 of its points (1)",
+    )
+    grade.add_argument(
+        "--unfenced",
+        action="store_true",
+        help="mark although this machine cannot put up all fences (see `checks doctor`)",
+    )
     return top
+
+
+def grade(arguments: argparse.Namespace) -> int:
+    """Mark a folder of submissions."""
+    from checks.classroom.command import grade
+
+    return grade(arguments)
 
 
 def lab(arguments: argparse.Namespace, extra: list[str]) -> int:

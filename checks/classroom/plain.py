@@ -1,0 +1,165 @@
+"""Answers as plain data: what crosses the border between a submission's process and a marker's.
+
+Only JSON crosses, never a pickle. `encode` runs in the cage, beside the learner's code; `decode`
+runs where the truth is, and believes nothing: what does not decode is no answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from numbers import Number
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from checks import answers
+from checks.nesting import is_numpy
+from checks.wording import is_tensor, type_name
+
+Plain: TypeAlias = dict[str, Any]
+
+_MOST_BYTES = 32 << 20  # of one tensor
+_MOST_ENTRIES = 100_000  # of lists and dicts, all together
+_DEEPEST = 12
+_DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+
+
+class NotPlainError(ValueError):
+    """What came over the border is not what `encode` writes."""
+
+
+def encode(value: object, *, grads: tuple[Tensor, ...] = ()) -> Plain:
+    """Write an answer as plain data. It raises nothing for what a learner may have typed.
+
+    Args:
+        value: the answer.
+        grads: every `.grad` of the notebook; an answer that is one of them is marked.
+    """
+    try:
+        plain = _encode(value, _MOST_ENTRIES, 0)
+    except Exception:  # an object may raise anything when it is read
+        plain = {"other": type_name(value)}
+    if any(answers.shares_storage(value, grad) for grad in grads):
+        plain["is_grad"] = True
+    return plain
+
+
+def _encode(value: Any, left: int, depth: int) -> Plain:
+    kind = type(value)
+    if value is ...:
+        return {"blank": True}
+    if value is None:
+        return {"none": True}
+    if kind in (bool, int, str):
+        return {kind.__name__: value if kind is not int else str(value)}
+    if kind is float:
+        return {"float": value.hex()}
+    if kind is complex:
+        return {"complex": [value.real.hex(), value.imag.hex()]}
+    if is_numpy(value) and value.dtype.kind == "O":
+        return _encode(value.tolist(), left, depth)
+    if is_tensor(value) or is_numpy(value):
+        return _tensor(value)
+    if kind in (torch.Size, tuple, list):
+        return {"tuple" if kind is not list else "list": _items(list(value), left, depth)}
+    if kind is dict:
+        keys = _items(list(value), left, depth)
+        return {"dict": [keys, _items(list(value.values()), left, depth)]}
+    if isinstance(value, torch.dtype):
+        return {"torch_dtype": str(value)}
+    if isinstance(value, Number):
+        return {"float": float(value).hex()}  # type: ignore[arg-type]
+    if kind.__name__ in ("function", "method", "builtin_function_or_method", "partial"):
+        return {"function": kind.__name__}
+    return {"other": type_name(value)}
+
+
+def _items(values: list[Any], left: int, depth: int) -> list[Plain]:
+    if len(values) > left or depth >= _DEEPEST:
+        raise NotPlainError
+    return [_encode(item, left // max(1, len(values)), depth + 1) for item in values]
+
+
+def _tensor(value: Any) -> Plain:
+    tensor = answers.as_tensor(value)
+    if tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+        return {"other": "Tensor without plain numbers"}
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.numel() * tensor.element_size() > _MOST_BYTES:
+        return {"other": "Tensor that is too large"}
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    data = bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    return {
+        "tensor": base64.b64encode(data).decode("ascii"),
+        "dtype": str(tensor.dtype),
+        "shape": list(tensor.shape),
+    }
+
+
+def decode(plain: object, *, call: Callable[..., object] | None = None) -> object:
+    """Read an answer from plain data.
+
+    Args:
+        plain: what came over the border; it may have been forged.
+        call: what stands for a function of the learner's.
+
+    Raises:
+        NotPlainError: it is not what `encode` writes.
+    """
+    try:
+        return _decode(plain, call, 0)
+    except NotPlainError:
+        raise
+    except Exception as error:
+        raise NotPlainError("an answer that cannot be read came from the submission") from error
+
+
+def _decode(plain: Any, call: Callable[..., object] | None, depth: int) -> Any:
+    if not isinstance(plain, Mapping) or depth > _DEEPEST + 1:
+        raise NotPlainError
+    for name, reader in _READERS.items():
+        if name in plain:
+            return reader(plain[name])
+    if "tensor" in plain:
+        return _read_tensor(plain)
+    for name, container in (("list", list), ("tuple", tuple)):
+        if name in plain:
+            return container(_decode(item, call, depth + 1) for item in plain[name])
+    if "dict" in plain:
+        keys, values = ([_decode(i, call, depth + 1) for i in part] for part in plain["dict"])
+        return dict(zip(keys, values, strict=True))
+    if "function" in plain:
+        return call if call is not None else lambda: None
+    if "other" in plain:
+        # Named as the learner's own type was, so that the message is the same.
+        return type("".join(c for c in str(plain["other"]) if c.isprintable())[:40], (), {})()
+    raise NotPlainError
+
+
+def _read_tensor(plain: Mapping[str, Any]) -> Tensor:
+    dtype, shape = _DTYPES[plain["dtype"]], tuple(plain["shape"])
+    if not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 64:
+        raise NotPlainError
+    data = bytearray(base64.b64decode(plain["tensor"], validate=True))
+    empty = torch.empty(0, dtype=dtype)
+    if len(data) > _MOST_BYTES or len(data) != math.prod(shape) * empty.element_size():
+        raise NotPlainError
+    if not data:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+_READERS: dict[str, Callable[[Any], object]] = {
+    "blank": lambda _: ...,
+    "none": lambda _: None,
+    "bool": lambda value: value is True,
+    "int": lambda text: int(text[:400]),
+    "str": str,
+    "float": float.fromhex,
+    "complex": lambda parts: complex(*map(float.fromhex, parts)),
+    "torch_dtype": _DTYPES.__getitem__,
+}
