@@ -6,8 +6,10 @@ no graph is freed, no hook fires.
 """
 
 from checks.drawing import draw
+from checks.inputs import classes, numbers
 from checks.predictions import CAUSES, error, value
 from checks.progress import progress
+from checks.rule import rule
 from checks.settings import settings
 from checks.stepper import step
 from checks.verbs import gradient, jacobian, vjp
@@ -18,11 +20,14 @@ __all__ = [
     "CheckFailed",
     "Outcome",
     "Verdict",
+    "classes",
     "draw",
     "error",
     "gradient",
     "jacobian",
+    "numbers",
     "progress",
+    "rule",
     "settings",
     "step",
     "value",

@@ -1,0 +1,219 @@
+"""Call a learner's function safely: with a time limit, its output kept, its use of autograd seen.
+
+The function runs in a thread of its own, so that the notebook can always be interrupted, and so
+that a function that never returns can be left (on Windows, too, where there are no alarms).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import linecache
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any
+from unittest import mock
+
+import torch
+
+SECONDS = 5.0  # that one call may take
+_SLICE = 0.05  # seconds after which an interrupt is noticed on Windows
+_PATIENCE = 1.0  # seconds for which a function that takes too long is asked to stop
+_KEPT = 200  # characters of what is printed
+_LONGEST_LINE = 100
+
+
+class TimeUpError(BaseException):
+    """Raised inside a function that takes too long, and to say so."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What came of a call: a result, or an error and where it was raised."""
+
+    result: object = None
+    error: BaseException | None = None
+    line: str = ""
+
+
+class Cage:
+    """A place where a learner's function is called. A context manager."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._done: SimpleQueue[Called] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="checks.rule", daemon=True)
+        self._output = _Output()
+        self._watch = _Watch(self._thread)
+
+    @property
+    def printed(self) -> str:
+        """The beginning of what the function printed."""
+        return self._output.text
+
+    @property
+    def used_autograd(self) -> bool:
+        """Whether it asked autograd for a gradient."""
+        return self._watch.used
+
+    def __enter__(self) -> Cage:
+        self._stack.enter_context(redirect_stdout(self._output))
+        self._stack.enter_context(redirect_stderr(self._output))
+        self._stack.enter_context(_nothing_displayed())
+        self._stack.enter_context(self._watch)
+        # `torch.zeros(3)` inside the function is to be as precise as the inputs.
+        self._stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float64)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._jobs.put(None)
+        self._stack.close()
+
+    def call(self, function: Callable[..., object], arguments: Sequence[object]) -> Called:
+        """Call a function.
+
+        Raises:
+            TimeUpError: it did not return in time. The cage cannot be used again.
+        """
+        self._jobs.put(lambda: function(*arguments))
+        deadline = time.monotonic() + SECONDS
+        try:
+            while time.monotonic() < deadline:
+                try:
+                    return self._done.get(timeout=_SLICE)
+                except Empty:
+                    continue
+            raise TimeUpError
+        except BaseException:  # the time is up, or the notebook was interrupted
+            self._stop()
+            raise
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                called = Called(result=job())
+            except TimeUpError:
+                return
+            except BaseException as error:
+                called = Called(error=error, line=_line(error.__traceback__))
+            self._done.put(called)
+
+    def _stop(self) -> None:
+        """End the function. What waits outside of Python is left behind, and ends when it wakes."""
+        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        deadline = time.monotonic() + _PATIENCE
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            # Again and again: the function may catch what is raised in it.
+            raise_in(ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(TimeUpError))
+            self._thread.join(0.001)
+
+
+class _Output(io.TextIOBase):
+    """Keeps the beginning of what is printed."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text[: max(_KEPT - len(self.text), 0)]
+        return len(text)
+
+
+class _Watch:
+    """Notices when autograd is used in a thread: every way to it in Python leads through these."""
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self.used = False
+        self._thread = thread
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        engine = torch.autograd.Variable._execution_engine
+        patch = mock.patch.object
+        self._stack.enter_context(
+            patch(torch.autograd.Variable, "_execution_engine", _Engine(engine, self._note))
+        )
+        forward = torch.autograd.forward_ad
+        enter = forward.enter_dual_level
+
+        def enter_dual_level() -> int:
+            self._note()
+            return enter()  # type: ignore[no-any-return,no-untyped-call]
+
+        self._stack.enter_context(patch(forward, "enter_dual_level", enter_dual_level))
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _note(self) -> None:
+        if threading.current_thread() is self._thread:
+            self.used = True
+
+
+class _Engine:
+    """PyTorch's engine, with a word said when it runs."""
+
+    def __init__(self, engine: Any, note: Callable[[], None]) -> None:
+        self._engine, self._note = engine, note
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def run_backward(self, *args: Any, **kwargs: Any) -> Any:
+        self._note()
+        return self._engine.run_backward(*args, **kwargs)
+
+
+def _nothing_displayed() -> ExitStack:
+    """Keep `display(…)` out of the notebook."""
+    stack = ExitStack()
+    find = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = find() if find else None
+    if shell is not None:
+        from IPython.core.displaypub import CapturingDisplayPublisher
+
+        silent = CapturingDisplayPublisher()  # type: ignore[no-untyped-call]
+        stack.enter_context(mock.patch.object(shell, "display_pub", silent))
+    return stack
+
+
+def _line(trace: TracebackType | None) -> str:
+    """Where an error was raised: the last line of the learner's own code, as a part of a sentence.
+
+    Empty where none of it is the learner's.
+    """
+    own = [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if not any(Path(frame.filename).is_relative_to(folder) for folder in _LIBRARIES)
+    ]
+    if not own:
+        return ""
+    last = own[-1]
+    code = linecache.getline(last.filename, last.lineno or 0).strip().replace("`", "'")
+    text = f": `{code[:_LONGEST_LINE]}`" if code else ""
+    is_cell = "ipykernel" in last.filename or last.filename.startswith("<ipython")
+    place = "its cell" if is_cell else Path(last.filename).name
+    return f"in `{last.name}`, line {last.lineno} of {place}{text}"
+
+
+_LIBRARIES = [
+    Path(__file__).parent,
+    *(
+        Path(path)
+        for name, path in sysconfig.get_paths().items()
+        if name.endswith(("lib", "stdlib"))
+    ),
+]

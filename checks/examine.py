@@ -1,0 +1,192 @@
+"""Call a learner's function on one input, and say what is wrong with what it does."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from checks import inputs, trial
+from checks.caged import SECONDS, Cage, TimeUpError
+from checks.inputs import UPSTREAM, Recipe
+from checks.states import StateError, quoted
+from checks.trial import Asked, BlankError, Trial, UnusableResultError
+from checks.verdict import Outcome
+from checks.wording import listed
+
+_BUDGET = 30.0  # seconds for all inputs together
+_SHRINKING = 10.0  # seconds for looking for a smaller one
+_SAME = 1e-12  # relative to the largest entry; the same sum may be rounded in another way
+
+_BY_HAND = "Your function asks autograd for the gradient. Here it is to be found by hand."
+_CHANGEABLE = (
+    "Called twice with the same input, your function does not give the same. Does it use random "
+    "numbers, or a variable of the notebook that changes from call to call?"
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a function on one input.
+
+    `wrong` are the names of the gradients that are off, `given` the numbers that came.
+    """
+
+    outcome: Outcome
+    says: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Stop(BaseException):
+    """Nothing else needs to be tried. Not an Exception: Hypothesis is not to look into it."""
+
+    def __init__(self, fault: Fault, about: Literal["answer", "notebook"] = "answer") -> None:
+        super().__init__()
+        self.fault, self.about = fault, about
+
+
+@dataclass
+class Examiner:
+    """Calls the function on one input after another, and keeps what came out.
+
+    Attributes:
+        asked: what the function is to do.
+        function: what to call, with the upstream gradient and the inputs.
+        cage: where to call it.
+        allow_autograd: whether it may use autograd.
+        tried: on how many inputs the function was called.
+        answered: whether it ever returned anything.
+    """
+
+    asked: Asked
+    function: Callable[..., object]
+    cage: Cage
+    allow_autograd: bool = False
+    tried: int = 0
+    answered: bool = False
+    _found: dict[Recipe, Fault | None] = field(default_factory=dict)
+    _first: tuple[Trial, Fault] | None = None
+    _started: float = field(default_factory=time.monotonic)
+    _failed: float = math.inf
+
+    def fault(self, recipe: Recipe) -> Fault | None:
+        """What is wrong on an input; None where nothing is, or where it cannot be used.
+
+        Raises:
+            Stop: something is wrong that is wrong everywhere, or the forward function is.
+        """
+        if recipe in self._found:
+            return self._found[recipe]
+        if self._is_late():
+            return None
+        try:
+            made = trial.make(self.asked, recipe)
+        except StateError as error:
+            raise Stop(Fault(Outcome.INVALID, (str(error),)), about="notebook") from error
+        found = None if made is None else self._examined(made)
+        self._found[recipe] = found
+        if found:
+            self._failed = min(self._failed, time.monotonic())
+        return found
+
+    def ask_again(self) -> None:
+        """Call the function once more on the first input.
+
+        Raises:
+            Stop: something else comes out than at first.
+        """
+        if self._first is not None:
+            made, first = self._first
+            _require_same(first, self._called(made))
+
+    def _is_late(self) -> bool:
+        """Whether no smaller input is looked for any more."""
+        now = time.monotonic()
+        if self._failed < math.inf or now < self._started + _BUDGET:
+            return now > self._failed + _SHRINKING
+        sentence = (
+            f"Your function is too slow: in {_BUDGET:.0f} seconds it was done with {self.tried} "
+            f"small inputs only, and {inputs.TRIED} are to be tried."
+        )
+        raise Stop(Fault(Outcome.INVALID, (sentence,)))
+
+    def _examined(self, made: Trial) -> Fault | None:
+        self.tried += 1
+        first = self._called(made)
+        _require_same(first, self._called(made))
+        self._first = self._first or (made, first)
+        if first.outcome is not Outcome.CORRECT:
+            return first
+        wrong = made.wrong(first.given)
+        return replace(first, outcome=Outcome.WRONG, wrong=tuple(wrong)) if wrong else None
+
+    def _called(self, made: Trial) -> Fault:
+        """Call the function; correct means that its numbers can be compared."""
+        arguments = made.arguments
+        try:
+            called = self.cage.call(self.function, arguments)
+        except TimeUpError as error:
+            sentence = (
+                f"Your function did not return within {SECONDS:.0f} seconds, called with "
+                f"{made.shown()}. Is there a loop that never ends?"
+            )
+            raise Stop(Fault(Outcome.INVALID, (sentence,))) from error
+        if self.cage.used_autograd and not self.allow_autograd:
+            raise Stop(Fault(Outcome.INVALID, (_BY_HAND,)))
+        if called.error is not None:
+            return self._raised(called.error, called.line)
+        _require_unchanged(made, arguments)
+        try:
+            given = trial.read(called.result, made)
+        except BlankError as error:
+            return _blank(error.names)
+        except UnusableResultError as error:
+            came = {} if error.numbers is None else {error.name: error.numbers}
+            return Fault(Outcome.INVALID, (str(error),), tuple(came), came)
+        finally:
+            self.answered |= called.result is not None and called.result is not ...
+        return Fault(Outcome.CORRECT, given=given)
+
+    def _raised(self, error: BaseException, line: str) -> Fault:
+        sentence = f"Your function raised {quoted(error)}"
+        if "ellipsis" in sentence.lower():  # it computes with a blank
+            return _blank(())
+        where = f" It was raised {line}." if line else ""
+        return Fault(Outcome.INVALID, (sentence + where,))
+
+
+def _blank(names: Sequence[str]) -> Fault:
+    open_ = f"Still blank: {listed(names)}. " if names else ""
+    sentence = f"{open_}Put your answer in place of the `...`, run that cell, then this one."
+    return Fault(Outcome.UNANSWERED, (sentence,))
+
+
+def _require_unchanged(made: Trial, arguments: Sequence[Tensor]) -> None:
+    before = {UPSTREAM: made.upstream, **made.inputs}
+    changed = [
+        name
+        for (name, tensor), now in zip(before.items(), arguments, strict=True)
+        if now.shape != tensor.shape or not torch.equal(now.detach(), tensor)
+    ]
+    if changed:
+        sentence = (
+            f"Your function changes its argument {listed(changed)} in place, and whoever calls it "
+            "goes on with the changed numbers. Work on a copy (`.clone()`), or make a new tensor."
+        )
+        raise Stop(Fault(Outcome.WRONG, (sentence,)))
+
+
+def _require_same(first: Fault, second: Fault) -> None:
+    alike = first.outcome is second.outcome and all(
+        bool(((g - second.given[name]).abs() <= _SAME * g.abs().max()).all())
+        for name, g in first.given.items()
+        if g.numel() and name in second.given and g.shape == second.given[name].shape
+    )
+    if not alike:
+        raise Stop(Fault(Outcome.WRONG, (_CHANGEABLE,)))

@@ -1,0 +1,262 @@
+"""Inputs for a function that is checked: drawn with Hypothesis, the simplest ones first.
+
+Numbers come from a table that begins with 1, 2, -1 and goes on to numbers of two decimals up to 3,
+of both signs and never 0. Sometimes one tensor is large (up to 90) and the others small, or one is
+a thousand times smaller. Sizes go from 1 to 5, each letter for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import product
+from random import Random
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from checks.states import StateError
+from checks.wording import a
+
+Size = str | int
+UPSTREAM = "upstream"
+TRIED = 100  # inputs
+_LARGEST = 5  # of a size
+_TELLING = (7, 4, 5, 3, 6, 2)  # sizes for the input on which a mistake is looked for
+_MANY = 5  # letters; where there are more, each goes to 3 only
+_PATTERN = 17  # numbers that are drawn for a tensor; a larger one repeats them
+_LARGE, _BESIDE, _SMALL = 30.0, 0.1, 0.001
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An input of float64 numbers strictly between two bounds."""
+
+    shape: tuple[Size, ...]
+    above: float = -math.inf
+    below: float = math.inf
+
+
+@dataclass(frozen=True)
+class Classes:
+    """An input of whole numbers (int64) from 0 to `below` - 1, such as the target classes."""
+
+    shape: tuple[Size, ...]
+    below: Size
+
+
+Kind = Numbers | Classes
+
+
+def numbers(*shape: Size, above: float = -math.inf, below: float = math.inf) -> Numbers:
+    """Describe an input of numbers between bounds, for `shapes` of `checks.rule`.
+
+    `checks.numbers("N", "D", above=0)` holds positive numbers, for a logarithm, say.
+    """
+    return Numbers(shape, above, below)
+
+
+def classes(*shape: Size, below: Size) -> Classes:
+    """Describe an input of whole numbers, for `shapes` of `checks.rule`.
+
+    `checks.classes("N", below="K")` holds N class indices from 0 to K - 1. No gradient is asked
+    for it.
+    """
+    return Classes(shape, below)
+
+
+def described(shapes: object) -> dict[str, Kind]:
+    """Read the `shapes` of a check.
+
+    Raises:
+        StateError: they are not a dict of names and tuples of letters and whole numbers.
+    """
+    if not isinstance(shapes, dict) or not shapes:
+        raise StateError('`shapes` must be a dict of names and shapes, such as {"X": ("N", "D")}.')
+    kinds = {}
+    for name, given in shapes.items():
+        if type(name) is not str or not name.isidentifier() or name == UPSTREAM:
+            raise StateError(f"A key of `shapes` must be the name of an input, not {name!r}.")
+        kind = Numbers(given) if isinstance(given, tuple) else given
+        if not isinstance(kind, (Numbers, Classes)):
+            raise StateError(f"The shape of `{name}` must be a tuple, but it is {a(given)}.")
+        for size in _sizes(kind):
+            if not (type(size) is int and size > 0) and not (
+                type(size) is str and size.isidentifier()
+            ):
+                text = f"A size of `{name}` must be a letter or a number from 1, not {size!r}."
+                raise StateError(text)
+        kinds[name] = kind
+    return kinds
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is drawn of one input: enough to make it again."""
+
+    sizes: tuple[tuple[str, int], ...]
+    profile: int  # 0: all of size about 1; then each tensor large, then each small
+    patterns: tuple[bytes, ...]  # of each input, then of the upstream gradient
+
+    def inputs(self, kinds: Mapping[str, Kind]) -> dict[str, Tensor]:
+        """Make the tensors."""
+        made = {}
+        for place, (name, kind) in enumerate(kinds.items()):
+            shape = tuple(self._size(size) for size in kind.shape)
+            codes = self._codes(place, math.prod(shape))
+            if isinstance(kind, Classes):
+                flat = torch.tensor([c % self._size(kind.below) for c in codes], dtype=torch.int64)
+            else:
+                flat = _between(_drawn(codes), self._scale(place, len(kinds)), kind)
+            made[name] = flat.reshape(shape)
+        return made
+
+    def upstream(self, shape: Sequence[int], kinds: Mapping[str, Kind]) -> Tensor:
+        """Make the upstream gradient, of the shape of the forward result."""
+        numbers = _drawn(self._codes(len(kinds), math.prod(shape)))
+        return (numbers * self._scale(len(kinds), len(kinds))).reshape(tuple(shape))
+
+    def _size(self, size: Size) -> int:
+        return dict(self.sizes)[size] if isinstance(size, str) else size
+
+    def _codes(self, place: int, count: int) -> list[int]:
+        pattern = self.patterns[place]
+        return [pattern[k % len(pattern)] for k in range(count)]
+
+    def _scale(self, place: int, inputs: int) -> float:
+        which, size = (self.profile - 1) % (inputs + 1), (self.profile - 1) // (inputs + 1)
+        if not self.profile:
+            return 1.0
+        if size == 0:
+            return _LARGE if place == which else _BESIDE
+        return _SMALL if place == which else 1.0
+
+
+def letters(kinds: Mapping[str, Kind]) -> list[str]:
+    """The sizes that are drawn, in the order in which they occur."""
+    every = [size for kind in kinds.values() for size in _sizes(kind)]
+    return list(dict.fromkeys(size for size in every if isinstance(size, str)))
+
+
+def _sizes(kind: Kind) -> tuple[Size, ...]:
+    return (*kind.shape, kind.below) if isinstance(kind, Classes) else kind.shape
+
+
+def simplest(kinds: Mapping[str, Kind]) -> Recipe:
+    """The smallest input of all: sizes of 1, and ones."""
+    sizes = tuple((name, 1) for name in letters(kinds))
+    return Recipe(sizes, 0, (bytes(_PATTERN),) * (len(kinds) + 1))
+
+
+def telling(kinds: Mapping[str, Kind]) -> Recipe:
+    """An input on which mistakes differ from each other: unequal sizes, generic numbers."""
+    source = Random(7)
+    names = letters(kinds)
+    sizes = tuple((name, _TELLING[k % len(_TELLING)]) for k, name in enumerate(names))
+    return Recipe(sizes, 0, tuple(source.randbytes(_PATTERN) for _ in range(len(kinds) + 1)))
+
+
+def smallest(fails: Callable[[Recipe], bool], kinds: Mapping[str, Kind]) -> Recipe | None:
+    """Try the function on many inputs, and return the smallest on which it fails.
+
+    The same inputs each time. Nothing is printed, and nothing is written to the disk.
+
+    Args:
+        fails: tells whether an input makes the function fail; asked once for each input.
+        kinds: the inputs.
+    """
+    known: dict[Recipe, bool] = {}
+
+    def failing(recipe: Recipe) -> bool:
+        if recipe not in known:
+            known[recipe] = fails(recipe)
+        return known[recipe]
+
+    sizes = _every_size(letters(kinds))
+    found = best = _find(failing, kinds, sizes)
+    # Numbers that fail may fit no smaller sizes: so new ones are drawn for these.
+    while found is not None:
+        sizes = sizes[: sizes.index(found.sizes)]
+        best, found = found, _find(failing, kinds, sizes) if sizes else None
+    return best
+
+
+def _every_size(names: Sequence[str]) -> list[tuple[tuple[str, int], ...]]:
+    """All that the letters may stand for, the smallest first."""
+    largest = _LARGEST if len(names) <= _MANY else _LARGEST - 2
+    every = product(range(1, largest + 1), repeat=len(names))
+    return [
+        tuple(zip(names, sizes, strict=True)) for sizes in sorted(every, key=lambda s: (sum(s), s))
+    ]
+
+
+def _find(
+    failing: Callable[[Recipe], bool],
+    kinds: Mapping[str, Kind],
+    sizes: Sequence[tuple[tuple[str, int], ...]],
+) -> Recipe | None:
+    import hypothesis  # a tenth of a second, and only this check needs it
+    from hypothesis import strategies as st
+
+    pattern = st.binary(min_size=_PATTERN, max_size=_PATTERN)
+    recipes = st.builds(
+        Recipe,
+        st.sampled_from(sizes),
+        st.integers(0, 2 * (len(kinds) + 1)),
+        st.tuples(*[pattern] * (len(kinds) + 1)),
+    )
+    settings = hypothesis.settings(
+        max_examples=TRIED,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        print_blob=False,
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+    with _no_constants():
+        try:
+            return hypothesis.find(recipes, failing, settings=settings, random=Random(0))
+        except (hypothesis.errors.NoSuchExample, hypothesis.errors.Unsatisfiable):
+            return None
+
+
+def _no_constants() -> AbstractContextManager[object]:
+    """Hypothesis draws nothing that it finds in the source of the modules around.
+
+    What is tried would depend on these modules, and a folder `.hypothesis` would be written.
+    """
+    try:
+        from hypothesis.internal.conjecture.providers import HypothesisProvider
+    except ImportError:  # another version; what is lost is not worth the check
+        return nullcontext()
+    nothing = mock.Mock(return_value=None)
+    return mock.patch.object(HypothesisProvider, "_maybe_draw_constant", nothing, create=True)
+
+
+def _table() -> list[float]:
+    """The numbers that are drawn, the simplest first."""
+    simple = [1, 2, 3, 0.5, 1.5, 2.5]
+    tenths = [k / 10 for k in range(1, 31) if k / 10 not in simple]
+    hundredths = [k / 100 for k in range(7, 300, 2) if k % 10]
+    return [sign * x for x in [*simple, *tenths, *hundredths][:128] for sign in (1, -1)]
+
+
+_TABLE = _table()
+
+
+def _drawn(codes: Sequence[int]) -> Tensor:
+    return torch.tensor([_TABLE[code] for code in codes], dtype=torch.float64)
+
+
+def _between(values: Tensor, scale: float, kind: Numbers) -> Tensor:
+    """Bring numbers between the bounds of an input."""
+    if math.isfinite(kind.above) and math.isfinite(kind.below):
+        return kind.above + (kind.below - kind.above) * (values + 3.2) / 6.4
+    if math.isfinite(kind.above):
+        return kind.above + scale * values.abs()
+    if math.isfinite(kind.below):
+        return kind.below - scale * values.abs()
+    return scale * values
