@@ -9,19 +9,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from checks import backward
 from checks.backward import Edge, Node, Pass, is_leaf
-from checks.graph import UNKNOWN, Names, constant, kind, operation, saved_operand, written_step
+from checks.constants import Slot
+from checks.graph import UNKNOWN, Names, kind, operation, saved_operand, written_step
 from checks.wording import written
 
 _MOST_ENTRIES = 4  # a tensor with more is shown by its shape and a preview
 _PREVIEW = 2
 
 Role = Literal["leaf", "constant", "inner", "result"]
-Slot = tuple[Node, int]  # a node and the number of one of its inputs
 
 
 @dataclass(frozen=True)
@@ -213,26 +212,6 @@ def _constant(key: str, slot: Slot, known: Known) -> Wire | None:
     if value is None:
         return None
     return Wire(key, "constant", "" if name == shown(value) else name, shown(value))
-
-
-def constant_value(node: Node, slot: int, values: Mapping[Edge, Tensor]) -> Tensor | None:
-    """The value of an input that needs no gradient, if it was saved or can be worked out."""
-    saved = constant(node, slot)
-    return _worked_out(node, slot, values) if saved is None else saved
-
-
-def _worked_out(node: Node, slot: int, values: Mapping[Edge, Tensor]) -> Tensor | None:
-    """The other operand of a sum or a difference, from the result and the one that is known."""
-    if kind(node) not in {"Add", "Sub"} or getattr(node, "_saved_alpha", 1) != 1:
-        return None
-    known = values.get(node.next_functions[1 - slot]) if len(node.next_functions) == 2 else None
-    result = values.get((node, 0))
-    if known is None or result is None:
-        return None
-    with torch.no_grad():
-        if kind(node) == "Add":
-            return result - known
-        return known - result if slot == 1 else result + known
 
 
 def _metas(node: Node) -> Sequence[Tensor]:

@@ -13,18 +13,16 @@ from torch import Tensor
 
 from checks import backward, truth
 from checks.backward import Edge, Node, Pass
+from checks.constants import find_constants, named
 from checks.diagram import (
     Diagram,
     Known,
-    Slot,
     Step,
     Wire,
-    constant_value,
     diagram,
     everything,
-    shown,
 )
-from checks.graph import names_for, saved_operand
+from checks.graph import names_for
 from checks.recording import Recording, record
 from checks.states import StateError, checked_input
 from checks.undisturbed import undisturbed
@@ -179,9 +177,10 @@ def look(
     pairs = [*names.items(), *variables.items(), *wrt.items()]
     tensors = [of, *(t for _, t in pairs if isinstance(t, Tensor) and is_tensor(t))]
     values = {**forward_values(nodes, tensors, frozenset(nodes)), **recording.values}
-    constants = find_constants(nodes, recording, values)
-    called = names_for(nodes, pairs)
-    called = replace(called, constants=_constant_names(constants, recording, names, variables))
+    constants = find_constants(nodes, values, recording)
+    called = named(
+        names_for(nodes, pairs), constants, variables.items(), given=names, recording=recording
+    )
     known = Known(called, values, _gradients(of, root, nodes, v), constants)
     title = f"The graph of {called.edges.get(root, 'the result')}"
     return known, nodes, title
@@ -198,44 +197,6 @@ def _gradients(of: Tensor, root: Edge, nodes: Sequence[Node], v: object) -> Pass
         return backward.run(root, upstream.detach().to(of.dtype), nodes)
     except RuntimeError:  # the saved values were freed: the forward pass can still be drawn
         return None
-
-
-def find_constants(
-    nodes: Sequence[Node], recording: Recording, values: Mapping[Edge, Tensor]
-) -> dict[Slot, Tensor]:
-    """The inputs that need no gradient, as far as they are known."""
-    found = {}
-    for node in nodes:
-        for slot, (child, _) in enumerate(node.next_functions):
-            if child is None:
-                value = recording.constants.get((node, slot))
-                value = constant_value(node, slot, values) if value is None else value
-                if value is not None:
-                    found[node, slot] = value
-    return found
-
-
-def _constant_names(
-    constants: Mapping[Slot, Tensor],
-    recording: Recording,
-    names: Mapping[str, object],
-    variables: Mapping[str, object],
-) -> dict[Slot, str]:
-    """Names of constants: of the very tensor that was recorded or saved, or of the one given tensor
-    that has its value; else a number is its own name.
-    """
-    by_id = {id(t): name for name, t in [*variables.items(), *names.items()] if is_tensor(t)}
-    given = {name: t for name, t in names.items() if isinstance(t, Tensor) and not t.requires_grad}
-    found = {}
-    for (node, slot), value in constants.items():
-        saved = saved_operand(node, slot)
-        exact = by_id.get(recording.ids.get((node, slot), id(saved) if saved is not None else 0))
-        equal = [n for n, t in given.items() if t.shape == value.shape and torch.equal(t, value)]
-        if exact or len(equal) == 1:
-            found[node, slot] = exact or equal[0]
-        elif value.numel() == 1:
-            found[node, slot] = shown(value.reshape(()))
-    return found
 
 
 # -- Graphviz --------------------------------------------------------------------------------------

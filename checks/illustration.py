@@ -14,10 +14,10 @@ from torch import Tensor
 from checks import backward
 from checks.backward import Node, Pass
 from checks.comparison import agrees
+from checks.constants import find_constants
 from checks.diagram import Known, diagram, everything
-from checks.drawing import find_constants, fold, svg
+from checks.drawing import fold, svg
 from checks.graph import Names
-from checks.recording import Recording
 from checks.truth import Question
 from checks.values import forward_values
 from checks.verdict import Picture
@@ -44,7 +44,7 @@ def wrong_step(
     nodes = everything(question.root[0])
     values = forward_values(nodes, tensors, frozenset(nodes))
     above = set.intersection(*(set(backward.order(question.root[0], {node})) for node in marked))
-    constants = find_constants(nodes, Recording(), values)
+    constants = find_constants(nodes, values)
     arriving = {edge: g for edge, g in question.seen.arriving.items() if edge[0] in above}
     known = Known(
         names,

@@ -6,13 +6,17 @@ import sys
 from types import FrameType
 
 from checks import truth
+from checks.constants import find_constants, named
 from checks.deliver import delivered, state
 from checks.graph import names_for
 from checks.judging import Case, judge, judge_jacobian, judge_several
 from checks.states import StateError
 from checks.truth import Question
+from checks.values import forward_values
 from checks.verdict import Verdict
 from checks.wording import is_tensor, listed
+
+_MOST_NAMED = 300  # in a larger graph nobody reads the names of constants
 
 
 @delivered
@@ -105,4 +109,8 @@ def _case(question: Question, frame: FrameType) -> Case:
     variables = {**frame.f_globals, **frame.f_locals}
     known = [*variables.items(), *question.wrt.items()]
     tensors = (question.of, *(tensor for _, tensor in known if is_tensor(tensor)))
-    return Case(question, names_for(question.nodes, known), tensors)
+    names = names_for(question.nodes, known)
+    if len(question.nodes) <= _MOST_NAMED:
+        values = forward_values(question.nodes, tensors, question.inside)
+        names = named(names, find_constants(question.nodes, values), known)
+    return Case(question, names, tensors)
