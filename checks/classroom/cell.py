@@ -4,7 +4,8 @@
                        out of the learner's notebook and stays in the solution notebook
     check              exactly one call of `checks`, on the answers of the cells before it
     raises-exception   meant to fail
-    demo               any other code
+    demo               any other code; with the tag `varies`, its numbers differ from one released
+                       version to another (see `variants`)
     text               Markdown
 
 Where a cell is not what its role asks for, the functions raise ValueError with a sentence that
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from IPython.core.inputtransformer2 import TransformerManager
+
+from checks.classroom import variants
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
@@ -145,12 +148,22 @@ def prove(cell: Cell) -> None:
             tree(cell, blank=blank)
         except SyntaxError as error:
             raise ValueError(f"{version} its solution it is not Python: {error.msg}") from error
+    if variants.TAG in cell.tags:
+        _prove_variants(cell)
     if cell.role is Role.CHECK:
         check_label(cell)
         answer_names(cell)
         points = cell.points
         if isinstance(points, bool) or not isinstance(points, int | float) or points < 0:
             raise ValueError(f"{points!r} is no number of points")
+
+
+def _prove_variants(cell: Cell) -> None:
+    """There are other numbers for a cell that varies, and it is plain Python."""
+    try:
+        variants.vary(cell.source, "")
+    except SyntaxError as error:
+        raise ValueError(f"a cell that varies has no `%` or `!` lines: {error.msg}") from error
 
 
 def _prove_regions(cell: Cell) -> None:

@@ -20,10 +20,12 @@ import jupytext
 import nbformat
 from markdown_it import MarkdownIt
 
+from checks.classroom import variants
 from checks.classroom.cell import Cell, Role, answer_names, blank_names, check_label, prove
 
 # Tags that may stand beside a role. `nbval-skip` is not among them: what never runs proves nothing.
 OTHER_TAGS = frozenset({"nbval-ignore-output"})
+DEMO_TAGS = OTHER_TAGS | {variants.TAG}
 
 # The same in every notebook: what a kernel adds, such as Python's version, depends on the machine.
 METADATA: dict[str, Any] = {
@@ -124,7 +126,7 @@ def _cell(raw: Any, line: int, name: str) -> Cell:
     if len(roles) > 1:
         _fail(name, cell, f"one role in a cell, not {' and '.join(roles)}")
     fields = {Role.TEXT: (), Role.CHECK: ("tags", "points")}.get(role, ("tags",))
-    known = () if role is Role.TEXT else {*roles, *OTHER_TAGS}
+    known = {Role.TEXT: frozenset[str](), Role.DEMO: DEMO_TAGS}.get(role, OTHER_TAGS | {*roles})
     unknown = [f for f in raw.metadata if f not in fields] or [t for t in tags if t not in known]
     if unknown:
         _fail(name, cell, f"`{unknown[0]}` means nothing on a {role} cell")
