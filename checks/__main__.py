@@ -14,6 +14,10 @@ def main() -> int:
         return lab(arguments, extra)
     if arguments.command == "grade":
         return grade(arguments)
+    if arguments.command == "release":
+        return release(arguments)
+    if arguments.command == "doctor":
+        return doctor()
     return build(arguments)
 
 
@@ -38,6 +42,24 @@ def parser() -> argparse.ArgumentParser:
     )
     build.add_argument(
         "--check", action="store_true", help="only say which notebooks are not what they should be"
+    )
+    release = commands.add_parser(
+        "release",
+        help="make the notebooks that students get",
+        description="Make from each source the notebook that you hand out: exercises blank, no "
+        "outputs, figures inside, and the points written above each exercise. The one file is "
+        "enough.",
+    )
+    release.add_argument(
+        "sources", nargs="+", type=Path, metavar="SOURCE", help="notebooks/source/05*.md, say"
+    )
+    release.add_argument("--to", type=Path, required=True, help="the folder for the notebooks")
+    release.add_argument(
+        "--variants",
+        type=Path,
+        metavar="ROSTER",
+        help="other numbers for each student of this CSV file (column `student`), where the source "
+        "has cells with the tag `varies`; each student gets a folder of their own",
     )
     grade = commands.add_parser(
         "grade",
@@ -72,7 +94,38 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="mark although this machine cannot put up all fences (see `checks doctor`)",
     )
+    commands.add_parser(
+        "doctor",
+        help="say how well this machine can fence in what students wrote",
+        description="Say which fences around a submission this machine can put up, and what to do "
+        "about those that are missing. The exit code is 0 when there are all.",
+    )
     return top
+
+
+def release(arguments: argparse.Namespace) -> int:
+    """Make the notebooks to hand out."""
+    from checks.classroom import release
+    from checks.classroom.lesson import LessonError
+
+    try:
+        students = release.roster(arguments.variants) if arguments.variants else []
+        done = release.release(arguments.sources, arguments.to, students)
+    except (LessonError, release.RosterError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    for one in done:
+        print(f"{one.path}: {one.exercises} exercises, {one.points:g} points")
+    return 0
+
+
+def doctor() -> int:
+    """Say which fences this machine can put up."""
+    from checks.classroom import doctor
+
+    complete, lines = doctor.examine()
+    print("\n".join(lines))
+    return 0 if complete else 1
 
 
 def grade(arguments: argparse.Namespace) -> int:
