@@ -103,12 +103,12 @@ def difference(
 
 def _which(right: Tensor, wrong: int) -> str:
     if wrong == right.numel():
-        return f"All {wrong} entries are off."
+        return f"All {wrong} entries are wrong."
     indices = (~right).nonzero()[:_SHOWN].tolist()
     listed = ", ".join(f"`[{', '.join(map(str, index))}]`" for index in indices)
     more = "" if wrong <= _SHOWN else f" and {wrong - _SHOWN} more"
     return (
-        f"{wrong} of {right.numel()} entries {'is' if wrong == 1 else 'are'} off: {listed}{more}."
+        f"{wrong} of {right.numel()} entries {'is' if wrong == 1 else 'are'} wrong: {listed}{more}."
     )
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from checks.backward import Edge, Node
 from checks.graph import Names, constant, kind, saved_operand
 from checks.recording import Recording
-from checks.wording import is_tensor
 
 Slot = tuple[Node, int]  # a node and the number of one of its inputs
 
@@ -56,7 +55,8 @@ def named(
     `given` that has its value; or of the one variable that does, where the value is more than one
     number over and over: a bare 2 is a 2, whatever variable happens to be 2 as well.
     """
-    pairs = [(n, t) for n, t in variables if is_tensor(t) and not n.startswith("_")]
+    # Plain tensors alone: a subclass may do anything when it is asked.
+    pairs = [(n, t) for n, t in variables if type(t) is Tensor and not n.startswith("_")]
     by_id = {id(t): name for name, t in [*pairs, *(given or {}).items()]}
     found = {}
     for slot, value in constants.items():
@@ -78,13 +78,16 @@ def _only_equal(value: Tensor, candidates: Iterable[tuple[str, Any]]) -> str:
     equal = {
         name: tensor
         for name, tensor in candidates
-        if is_tensor(tensor) and not tensor.requires_grad and _same(tensor, value)
+        if type(tensor) is Tensor and not tensor.requires_grad and _same(tensor, value)
     }
     return next(iter(equal)) if len({id(tensor) for tensor in equal.values()}) == 1 else ""
 
 
 def _same(tensor: Tensor, value: Tensor) -> bool:
-    if tensor.shape != value.shape or tensor.dtype != value.dtype or tensor.device != value.device:
+    for attribute in ("shape", "dtype", "device", "layout"):
+        if getattr(tensor, attribute) != getattr(value, attribute):
+            return False
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_nested:
         return False
     return torch.allclose(tensor, value, rtol=_ROUNDING)
 

@@ -14,8 +14,10 @@ from checks.graph import UNKNOWN, Names, operation, written_step
 from checks.matching import Given
 from checks.search import Mistake, Search
 
+_MANY = 1000  # more candidates than a search has
 _SAID = 2  # of several explanations, this many are named
 _LISTED = 6  # steps to check again
+_CHANCE = 0.01  # how many of the wrong answers that look alike may be explained by chance
 
 
 def explain(search: Search, given: Given) -> list[Mistake]:
@@ -26,11 +28,26 @@ def explain(search: Search, given: Given) -> list[Mistake]:
     if search.right is None or not _reproduces(search):
         return []
     found: dict[tuple[str, Node | None], Mistake] = {}
+    rivals: dict[tuple[float, ...], float] = {}
+    believed = believable(given, float(search.right.abs().max()))
     for candidate in search.candidates():
         mistake = candidate.mistake
         if (mistake.name, mistake.node) not in found and given.is_given_by(candidate.gradient):
             found[mistake.name, mistake.node] = mistake
-    return _likeliest(list(found.values()))
+        if believed < _MANY and given.looks_like(candidate.gradient):
+            key = tuple(candidate.gradient.double().flatten().tolist())
+            rivals[key] = min(mistake.rank, rivals.get(key, mistake.rank))
+    likeliest = _likeliest(list(found.values()))
+    if likeliest and sum(rank < likeliest[0].rank for rank in rivals.values()) >= believed: return []
+    return likeliest
+
+
+def believable(given: Given, size: float) -> float:
+    """How many mistakes may be believed when one of them gives the learner's numbers.
+    """
+    if given.numbers.numel() == 1:
+        return _MANY
+    return given.alike(size) * _CHANCE
 
 
 def _likeliest(mistakes: list[Mistake]) -> list[Mistake]:
@@ -58,10 +75,9 @@ def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[
     for other in others:
         sentences.append(f"Or with this: {other.says}{_place(other, names)}.")
         sentences.append("These numbers cannot tell the two apart.")
-    if others:
-        sentences.append("Look at both again.")
-    else:
-        sentences.append("Look at that step again." if first.node else "Look at the end again.")
+    steps = {mistake.node for mistake in mistakes if mistake.node is not None}
+    if steps:
+        sentences.append(f"Look at {'that step' if len(steps) == 1 else 'both steps'} again.")
     return tuple(sentences)
 
 

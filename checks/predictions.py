@@ -93,7 +93,10 @@ def error(exercise: str, predicted: object, attempt: Callable[[], object]) -> Ve
         return invalid(exercise, f"{what_came(predicted)} came. Expected: one of {causes}.")
     guess = _ON_THE_LIST.get(" ".join(_folded(predicted).split()))
     if guess is None:
-        return invalid(exercise, f"This is not on the list. Expected: one of {causes}.")
+        sentence = (
+            "This is none of the choices. The text of the exercise lists those to choose from"
+        )
+        return invalid(exercise, f"{sentence}; all that a check knows are {causes}.")
     cause, message = _what_happens(attempt)
     if not cause:
         return state(exercise, f"Another error came than those on the list: {message}")
@@ -148,8 +151,16 @@ def _one(exercise: str, predicted: object, actual: object) -> Verdict:
     if any(leaf is ... for leaf in leaves(predicted)):
         return unanswered(exercise)
     kind = type(actual)
-    if actual is None or predicted is None:
-        return _verdict(exercise, _means_none(predicted) and actual is None)
+    if actual is None:
+        return _verdict(exercise, _means_none(predicted))
+    if (
+        predicted is None
+        and not issubclass(kind, bool)
+        and (is_tensor(actual) or issubclass(kind, Number))
+    ):
+        return invalid(exercise, "`None` came. Expected: a number, or numbers.")
+    if predicted is None:
+        return _verdict(exercise, False)
     if issubclass(kind, bool):
         return _flag(exercise, predicted, actual is True)
     if issubclass(kind, _TEXTS):

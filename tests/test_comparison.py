@@ -80,7 +80,7 @@ def test_rounding_counts_only_where_the_truth_is_nothing_else():
     # Mistake caught: the noise of a cancelled entry widens what is taken for a real one.
     noise = tensor([1e-7, 1e-7])
     assert right([0.0, 0.0], [3e-8, -9e-8], rounding=noise) == [True, True]
-    assert right([2e-7, 0.0], [3e-8, 2e-7], rounding=noise) == [False, False]
+    assert right([2e-7, 1.5e-7], [3e-8, 2e-7], rounding=noise) == [False, False]
 
 
 def test_complex_numbers_are_compared_by_distance():
@@ -143,16 +143,16 @@ def test_an_unnamed_factor_is_not_told():
 
 
 def test_one_number():
-    # Mistake caught: "All 1 entries are off".
+    # Mistake caught: "All 1 entries are wrong".
     assert said([-12.0], [12.0]) == ("The sign is wrong.",)
     assert said([0.0], [12.0]) == ("Your answer is zero.",)
 
 
 def test_which_entries_are_off():
     # Mistake caught: entries are listed with wrong indices, or a thousand of them.
-    assert said([[1.5, -2.25], [4.125, 9.0]]) == ("1 of 4 entries is off: `[1, 1]`.",)
-    assert said([[1.5, -2.0], [4.125, 9.0]]) == ("2 of 4 entries are off: `[0, 1]`, `[1, 1]`.",)
-    assert said([[1.0, 2.0], [3.0, 4.0]]) == ("All 4 entries are off.",)
+    assert said([[1.5, -2.25], [4.125, 9.0]]) == ("1 of 4 entries is wrong: `[1, 1]`.",)
+    assert said([[1.5, -2.0], [4.125, 9.0]]) == ("2 of 4 entries are wrong: `[0, 1]`, `[1, 1]`.",)
+    assert said([[1.0, 2.0], [3.0, 4.0]]) == ("All 4 entries are wrong.",)
     many = said([1.0] * 5 + [2.0] * 15, [1.0] * 20)[0]
     assert many.startswith("15 of 20") and many.endswith("`[10]` and 9 more.")
 
@@ -160,4 +160,4 @@ def test_which_entries_are_off():
 def test_an_entry_that_is_only_rounding_is_not_listed():
     # Mistake caught: the learner is sent to look for a mistake in an entry that is right.
     noise = tensor([1e-7, 1e-7])
-    assert said([0.0, 5.0], [3e-8, 4.0], rounding=noise) == ("1 of 2 entries is off: `[1]`.",)
+    assert said([0.0, 5.0], [3e-8, 4.0], rounding=noise) == ("1 of 2 entries is wrong: `[1]`.",)

@@ -107,6 +107,9 @@ def test_a_coarse_answer_is_judged_by_its_digits(dtype):
     assert checks.gradient("5.1", torch.tensor(-0.01, dtype=dtype), of=loss, wrt=w)
     for answer in (-0.02, -0.0102, 0.0, 0.01):
         assert not checks.gradient("5.1", torch.tensor(answer, dtype=dtype), of=loss, wrt=w)
+    almost = w * 1.0 - w * 0.98  # nearly cancels, but not by rounding
+    assert checks.gradient("5.1", torch.tensor(0.02, dtype=dtype), of=almost, wrt=w)
+    assert not checks.gradient("5.1", torch.tensor(0.0, dtype=dtype), of=almost, wrt=w)
 
 
 def test_zero_is_wrong_for_a_small_gradient():
@@ -396,12 +399,12 @@ def test_an_interrupt_in_the_middle_disturbs_nothing():
 def test_checks_in_any_surroundings(surroundings):
     # Mistake caught: what the learner's cell has switched on changes the truth or the comparison.
     loss, w = graph()
-    y = w @ torch.diag(torch.tensor([1.001, 2.003, 3.005]))
+    y = w @ torch.diag(torch.tensor([9.97, 7.53, 3.005]))
     with surroundings():
         assert checks.gradient("5.1", DIGITS, of=loss, wrt=w)
         assert checks.gradient("5.1", [1.0, 2.0, 3.0], of=loss, wrt=w).outcome == "wrong"
         assert checks.jacobian("5.1", torch.eye(3, device="cpu"), of=y, wrt=w).outcome == "wrong"
-        diagonal = [[1.001, 0, 0], [0, 2.003, 0], [0, 0, 3.005]]
+        diagonal = [[9.97, 0, 0], [0, 7.53, 0], [0, 0, 3.005]]
         assert checks.jacobian("5.1", diagonal, of=y, wrt=w)
         assert checks.gradient("5.1", [2, 4], of=lambda x: (x**2).sum(), wrt=SMALL)
         assert checks.value("5.1", 3.0, SMALL.sum(dtype=torch.float32))
@@ -535,7 +538,7 @@ def test_ten_million_entries():
     assert checks.gradient("5.1", answer, of=loss, wrt=w)
     answer[5] = 3.0
     verdict = checks.gradient("5.1", answer, of=loss, wrt=w)
-    assert verdict.outcome == "wrong" and "1 of 10000000 entries is off: `[5]`" in str(verdict)
+    assert verdict.outcome == "wrong" and "1 of 10000000 entries is wrong: `[5]`" in str(verdict)
 
 
 # -- nothing is given away -------------------------------------------------------------------------
