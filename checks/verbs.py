@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
 from checks import truth
 from checks.constants import find_constants, named
 from checks.deliver import delivered, state
-from checks.graph import names_for
+from checks.graph import Names, names_for
 from checks.judging import Case, judge, judge_jacobian, judge_several
 from checks.states import StateError
 from checks.truth import Question
@@ -107,10 +111,22 @@ def _name(value: object, frame: FrameType, fallback: str) -> str:
 def _case(question: Question, frame: FrameType) -> Case:
     """The question, with the names and tensors of the calling cell."""
     variables = {**frame.f_globals, **frame.f_locals}
-    known = [*variables.items(), *question.wrt.items()]
-    tensors = (question.of, *(tensor for _, tensor in known if is_tensor(tensor)))
-    names = names_for(question.nodes, known)
-    if len(question.nodes) <= _MOST_NAMED:
-        values = forward_values(question.nodes, tensors, question.inside)
-        names = named(names, find_constants(question.nodes, values), known)
+    known = [*((n, t) for n, t in variables.items() if _is_plain(n, t)), *question.wrt.items()]
+    tensors = (question.of, *(tensor for _, tensor in known))
+    try:
+        names = names_for(question.nodes, known)
+        if len(question.nodes) <= _MOST_NAMED:
+            values = forward_values(question.nodes, tensors, question.inside)
+            names = named(names, find_constants(question.nodes, values), known)
+    except Exception:
+        names = Names()  # no name is worth the verdict
     return Case(question, names, tensors)
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Whether a variable is a tensor that may be looked at: others may do anything when they are."""
+    if type(name) is not str or type(value) not in (Tensor, Parameter):
+        return False
+    assert isinstance(value, Tensor)
+    odd = value.is_meta or value.is_quantized or value.is_nested
+    return value.layout is torch.strided and not odd
