@@ -124,7 +124,7 @@ def _case(question: Question, frame: FrameType) -> Case:
 
 
 def _is_plain(name: object, value: object) -> bool:
-    """Whether a variable is a tensor that may be looked at: others may do anything when they are."""
+    """Whether a variable is a tensor that is safe to look at: others may do anything then."""
     if type(name) is not str or type(value) not in (Tensor, Parameter):
         return False
     assert isinstance(value, Tensor)

@@ -97,6 +97,14 @@ def sparse_embedding_used_twice():
 
 
 @case
+def sparse_embedding_after_a_dense_use():
+    # The same, in the other order.
+    table = nn.Embedding(10, 4, sparse=True)
+    dense = table.weight.square().sum()
+    return table(torch.tensor([1, 3])).sum() + dense, [table.weight]
+
+
+@case
 def a_module_of_the_transformer():
     layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
     return with_parameters(layer, leaf(2, 3, 4))
