@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import io
 import linecache
+import random
 import sys
 import sysconfig
 import threading
@@ -45,15 +46,18 @@ class Called:
     line: str = ""
 
 
+_Job = tuple[Callable[..., object], Sequence[Sequence[object]]]
+
+
 class Cage:
     """A place where a learner's function is called. A context manager."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._done: SimpleQueue[Called] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._done: SimpleQueue[list[Called]] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="checks.rule", daemon=True)
-        self._output = _Output()
+        self._output = _Output(threading.current_thread())
         self._watch = _Watch(self._thread)
 
     @property
@@ -71,6 +75,11 @@ class Cage:
         self._stack.enter_context(redirect_stderr(self._output))
         self._stack.enter_context(_nothing_displayed())
         self._stack.enter_context(self._watch)
+        # The same random numbers each time. Whoever runs a check puts the random states back.
+        random.seed(0)
+        torch.default_generator.manual_seed(0)
+        if numpy := sys.modules.get("numpy.random"):
+            numpy.seed(0)
         # `torch.zeros(3)` inside the function is to be as precise as the inputs.
         self._stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float64)
@@ -81,13 +90,15 @@ class Cage:
         self._jobs.put(None)
         self._stack.close()
 
-    def call(self, function: Callable[..., object], arguments: Sequence[object]) -> Called:
-        """Call a function.
+    def call(
+        self, function: Callable[..., object], calls: Sequence[Sequence[object]]
+    ) -> list[Called]:
+        """Call a function several times, each time with the arguments given for it.
 
         Raises:
             TimeUpError: it did not return in time. The cage cannot be used again.
         """
-        self._jobs.put(lambda: function(*arguments))
+        self._jobs.put((function, calls))
         deadline = time.monotonic() + SECONDS
         try:
             while time.monotonic() < deadline:
@@ -101,14 +112,12 @@ class Cage:
             raise
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                called = Called(result=job())
-            except TimeUpError:
-                return
-            except BaseException as error:
-                called = Called(error=error, line=_line(error.__traceback__))
-            self._done.put(called)
+        try:
+            while (job := self._jobs.get()) is not None:
+                function, calls = job
+                self._done.put([_called(function, arguments) for arguments in calls])
+        except TimeUpError:
+            return
 
     def _stop(self) -> None:
         """End the function. What waits outside of Python is left behind, and ends when it wakes."""
@@ -120,14 +129,25 @@ class Cage:
             self._thread.join(0.001)
 
 
-class _Output(io.TextIOBase):
-    """Keeps the beginning of what is printed."""
+def _called(function: Callable[..., object], arguments: Sequence[object]) -> Called:
+    try:
+        return Called(result=function(*arguments))
+    except TimeUpError:
+        raise
+    except BaseException as error:
+        return Called(error=error, line=_line(error.__traceback__))
 
-    def __init__(self) -> None:
+
+class _Output(io.TextIOBase):
+    """Keeps the beginning of what is printed in other threads than the notebook's."""
+
+    def __init__(self, notebook: threading.Thread) -> None:
         self.text = ""
+        self._notebook = notebook
 
     def write(self, text: str) -> int:
-        self.text += text[: max(_KEPT - len(self.text), 0)]
+        if threading.current_thread() is not self._notebook:
+            self.text += text[: max(_KEPT - len(self.text), 0)]
         return len(text)
 
 
@@ -197,7 +217,8 @@ def _line(trace: TracebackType | None) -> str:
     own = [
         frame
         for frame in traceback.extract_tb(trace)
-        if not any(Path(frame.filename).is_relative_to(folder) for folder in _LIBRARIES)
+        if not frame.filename.startswith(("<frozen", "<__array"))
+        and not any(Path(frame.filename).is_relative_to(folder) for folder in _LIBRARIES)
     ]
     if not own:
         return ""

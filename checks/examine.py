@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from checks import inputs, trial
-from checks.caged import SECONDS, Cage, TimeUpError
+from checks.caged import SECONDS, Cage, Called, TimeUpError
 from checks.inputs import UPSTREAM, Recipe
+from checks.returned import BlankError, UnusableResultError, read
 from checks.states import StateError, quoted
-from checks.trial import Asked, BlankError, Trial, UnusableResultError
+from checks.trial import Asked, Trial
 from checks.verdict import Outcome
 from checks.wording import listed
 
@@ -105,6 +106,14 @@ class Examiner:
             made, first = self._first
             _require_same(first, self._called(made))
 
+    def made(self, recipe: Recipe) -> Trial | None:
+        """The input, and the true gradients there."""
+        return trial.make(self.asked, recipe)
+
+    def returned(self, made: Trial) -> object:
+        """What the function returns, as it is."""
+        return self.cage.call(self.function, [made.arguments()])[0].result
+
     def _is_late(self) -> bool:
         """Whether no smaller input is looked for any more."""
         now = time.monotonic()
@@ -118,19 +127,18 @@ class Examiner:
 
     def _examined(self, made: Trial) -> Fault | None:
         self.tried += 1
-        first = self._called(made)
-        _require_same(first, self._called(made))
-        self._first = self._first or (made, first)
-        if first.outcome is not Outcome.CORRECT:
-            return first
-        wrong = made.wrong(first.given)
-        return replace(first, outcome=Outcome.WRONG, wrong=tuple(wrong)) if wrong else None
+        found = self._called(made)
+        self._first = self._first or (made, found)
+        if found.outcome is not Outcome.CORRECT:
+            return found
+        wrong = made.wrong(found.given)
+        return replace(found, outcome=Outcome.WRONG, wrong=tuple(wrong)) if wrong else None
 
     def _called(self, made: Trial) -> Fault:
-        """Call the function; correct means that its numbers can be compared."""
-        arguments = made.arguments
+        """Call the function, twice; correct means that its numbers can be compared."""
+        arguments = [made.arguments(), made.arguments()]
         try:
-            called = self.cage.call(self.function, arguments)
+            calls = self.cage.call(self.function, arguments)
         except TimeUpError as error:
             sentence = (
                 f"Your function did not return within {SECONDS:.0f} seconds, called with "
@@ -139,19 +147,22 @@ class Examiner:
             raise Stop(Fault(Outcome.INVALID, (sentence,))) from error
         if self.cage.used_autograd and not self.allow_autograd:
             raise Stop(Fault(Outcome.INVALID, (_BY_HAND,)))
+        found = [self._read(*pair, made) for pair in zip(calls, arguments, strict=True)]
+        _require_same(*found)
+        return found[0]
+
+    def _read(self, called: Called, arguments: Sequence[Tensor], made: Trial) -> Fault:
         if called.error is not None:
             return self._raised(called.error, called.line)
         _require_unchanged(made, arguments)
+        self.answered |= called.result is not None and called.result is not ...
         try:
-            given = trial.read(called.result, made)
+            return Fault(Outcome.CORRECT, given=read(called.result, made))
         except BlankError as error:
             return _blank(error.names)
         except UnusableResultError as error:
             came = {} if error.numbers is None else {error.name: error.numbers}
             return Fault(Outcome.INVALID, (str(error),), tuple(came), came)
-        finally:
-            self.answered |= called.result is not None and called.result is not ...
-        return Fault(Outcome.CORRECT, given=given)
 
     def _raised(self, error: BaseException, line: str) -> Fault:
         sentence = f"Your function raised {quoted(error)}"

@@ -201,11 +201,12 @@ def _find(
     import hypothesis  # a tenth of a second, and only this check needs it
     from hypothesis import strategies as st
 
+    special = 2 * (len(kinds) + 1)
     pattern = st.binary(min_size=_PATTERN, max_size=_PATTERN)
     recipes = st.builds(
         Recipe,
         st.sampled_from(sizes),
-        st.integers(0, 2 * (len(kinds) + 1)),
+        st.sampled_from([0] * special + list(range(1, special + 1))),  # half of them plain
         st.tuples(*[pattern] * (len(kinds) + 1)),
     )
     settings = hypothesis.settings(

@@ -9,19 +9,17 @@ from typing import Any
 
 from torch import Tensor
 
-from checks import inputs, trial
+from checks import answers, inputs
 from checks.caged import Cage
 from checks.deliver import delivered, invalid, state, unanswered
 from checks.examine import Examiner, Stop
+from checks.findings import failed, right, stopped
 from checks.inputs import UPSTREAM, Kind, Numbers, Recipe
-from checks.settings import current
+from checks.reasons import foreign
 from checks.states import StateError
 from checks.trial import Asked
 from checks.verdict import Outcome, Verdict
 from checks.wording import a, is_tensor, listed, what_came
-
-_NOT_FINITE = "at the others, the forward result or its gradient is not finite."
-_FEWEST = 10  # inputs; with fewer, nothing is shown to be right
 
 
 @delivered
@@ -87,7 +85,8 @@ def rule(
     Raises:
         CheckFailed: in strict mode only, where the verdict is not correct.
     """
-    if function is ... or function is None:
+    parts = function.values() if isinstance(function, dict) else [function]
+    if any(answers.is_blank(part) for part in parts):
         return unanswered(exercise)
     try:
         asked = _asked(of, shapes, gives)
@@ -102,11 +101,11 @@ def rule(
         examiner = Examiner(asked, target, cage, allow_autograd)
         try:
             recipe = _smallest_failing(examiner)
-            verdict = _verdict(exercise, examiner, recipe)
+            if recipe is None:
+                return right(exercise, examiner)
+            return failed(exercise, examiner, recipe, foreign(function))
         except Stop as stop:
-            told = stop.fault.says if current().feedback != "verdict" else ()
-            verdict = Verdict(exercise, stop.fault.outcome, told, about=stop.about)
-    return verdict
+            return stopped(exercise, stop)
 
 
 def _asked(of: object, shapes: object, gives: object) -> Asked:
@@ -159,16 +158,3 @@ def _smallest_failing(examiner: Examiner) -> Recipe | None:
     recipe = inputs.smallest(lambda recipe: bool(examiner.fault(recipe)), kinds)
     examiner.ask_again()
     return telling if recipe is None and faults[1] else recipe
-
-
-def _verdict(exercise: str, examiner: Examiner, recipe: Recipe | None) -> Verdict:
-    if recipe is None:
-        if examiner.tried < _FEWEST:
-            sentence = f"Only {examiner.tried} inputs could be tried: {_NOT_FINITE}"
-            return state(exercise, sentence)
-        return Verdict(exercise, Outcome.CORRECT, (f"Right on {examiner.tried} inputs.",))
-    fault = examiner.fault(recipe)
-    made = trial.make(examiner.asked, recipe)
-    assert fault and made
-    told = (f"It fails already with {made.shown()}.", *fault.says)
-    return Verdict(exercise, fault.outcome, told)

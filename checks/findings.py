@@ -1,0 +1,123 @@
+"""From what was found of a function to a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from checks import inputs
+from checks.deliver import state
+from checks.examine import Examiner, Fault, Stop
+from checks.inputs import Recipe
+from checks.reasons import reasons
+from checks.returned import in_another_order
+from checks.settings import current
+from checks.trial import numerals
+from checks.verdict import Outcome, Verdict
+from checks.wording import listed
+
+_FEWEST = 10  # inputs; with fewer, nothing is shown to be right
+_MOST_SHOWN = 12  # numbers of what came back
+_NOTHING = "It returned nothing there: on some way through it, a `return` or a value is missing."
+
+
+def right(exercise: str, examiner: Examiner) -> Verdict:
+    """The verdict where no input was found to fail."""
+    count = examiner.tried
+    if count < _FEWEST:
+        sentence = (
+            f"Only {count} inputs could be tried: at the others, the result of the forward "
+            "function or its gradient is not finite. Give bounds, as with `checks.numbers`."
+        )
+        return state(exercise, sentence)
+    if current().feedback != "full":
+        return Verdict(exercise, Outcome.CORRECT)
+    # Rounded, so that the sentence does not depend on the version of Hypothesis.
+    many = f"more than {(count - 1) // 10 * 10}"
+    sizes = "sizes from 1 to 7, " if inputs.letters(examiner.asked.kinds) else ""
+    sentence = (
+        f"Right on {many} inputs: {sizes}small and large numbers, another upstream gradient each "
+        "time. It agrees with PyTorch in nine digits."
+    )
+    return Verdict(exercise, Outcome.CORRECT, (sentence, *_printed(examiner)))
+
+
+def stopped(exercise: str, stop: Stop) -> Verdict:
+    """The verdict where something is wrong that does not depend on the input."""
+    fault = stop.fault
+    silent = current().feedback == "verdict" and fault.outcome is Outcome.WRONG
+    return Verdict(exercise, fault.outcome, () if silent else fault.says, about=stop.about)
+
+
+def failed(exercise: str, examiner: Examiner, recipe: Recipe, foreign: str) -> Verdict:
+    """The verdict where a function fails on an input, the smallest that was found."""
+    fault, made = examiner.fault(recipe), examiner.made(recipe)
+    assert fault and made
+    if fault.outcome is Outcome.UNANSWERED:  # elsewhere it returns something
+        fault = Fault(Outcome.INVALID, (_NOTHING,))
+    if current().feedback == "verdict":
+        silent = fault.outcome is Outcome.WRONG
+        return Verdict(exercise, fault.outcome, () if silent else fault.says)
+    told = (f"It fails already with {made.shown()}.", *fault.says)
+    aside = tuple(filter(None, [foreign, *_printed(examiner)]))
+    if not fault.wrong:
+        return Verdict(exercise, fault.outcome, (*told, *aside))
+    if len(made.true) > 1 and _only_order(examiner, recipe):
+        order = f"Your gradients are the right ones, in another order than {listed([*made.true])}."
+        return Verdict(exercise, fault.outcome, (*told, order))
+    whys = {name: _why(examiner, name, recipe) for name in _names(examiner, fault)}
+    if fault.outcome is Outcome.WRONG and len(made.true) > 1:
+        entries = {n: whys.get(n, Verdict(n, Outcome.CORRECT)) for n in made.true}
+        mistakes = tuple(m for entry in entries.values() for m in entry.mistakes)
+        return Verdict(exercise, fault.outcome, (*told, *aside), entries=entries, mistakes=mistakes)
+    why = next(iter(whys.values()))
+    sentences = (*told, *why.sentences, *aside)
+    return replace(why, exercise=exercise, outcome=fault.outcome, sentences=sentences)
+
+
+def _names(examiner: Examiner, fault: Fault) -> list[str]:
+    """The names of the gradients that are off somewhere."""
+    names = set(fault.wrong)
+    if fault.outcome is Outcome.WRONG:
+        kinds, every = examiner.asked.kinds, set(examiner.asked.gives)
+
+        def another(recipe: Recipe) -> bool:
+            found = examiner.fault(recipe)
+            return bool(found and (not found.wrong or set(found.wrong) - names))
+
+        while names < every and (recipe := inputs.smallest(another, kinds)):
+            found = examiner.fault(recipe)
+            names |= set(found.wrong if found and found.wrong else every)
+    return [name for name in examiner.asked.gives if name in names]
+
+
+def _why(examiner: Examiner, name: str, recipe: Recipe) -> Verdict:
+    """What came back for one gradient, and why it is wrong."""
+    smallest = examiner.fault(recipe)
+    came: tuple[str, ...] = ()
+    if smallest and smallest.outcome is Outcome.WRONG and name in smallest.wrong:
+        given = smallest.given[name]
+        if given.numel() <= _MOST_SHOWN:
+            came = (f"There `{numerals(given)}` came back.",)
+    for place in (inputs.telling(examiner.asked.kinds), recipe):
+        fault, made = examiner.fault(place), examiner.made(place)
+        if fault and made and name in fault.wrong and name in fault.given:
+            found = reasons(made, name, fault.given[name])
+            return replace(found, sentences=(*came, *found.sentences))
+    return Verdict(name, Outcome.WRONG, came)
+
+
+def _only_order(examiner: Examiner, recipe: Recipe) -> bool:
+    """Whether the right gradients came, in another order."""
+    for place in (inputs.telling(examiner.asked.kinds), recipe):
+        made = examiner.made(place)
+        if made and not in_another_order(examiner.returned(made), made):
+            return False
+    return True
+
+
+def _printed(examiner: Examiner) -> tuple[str, ...]:
+    """What the function printed, which is not shown otherwise."""
+    text = " ".join(examiner.cage.printed.replace("`", "'").split())
+    if not text:
+        return ()
+    return (f"It also prints, which is not shown each time: `{text[:60]}`",)
