@@ -62,7 +62,7 @@ class Examiner:
         cage: where to call it.
         allow_autograd: whether it may use autograd.
         tried: on how many inputs the function was called.
-        answered: whether it ever returned anything.
+        answered: whether it ever returned something without a blank in it.
     """
 
     asked: Asked
@@ -155,14 +155,16 @@ class Examiner:
         if called.error is not None:
             return self._raised(called.error, called.line)
         _require_unchanged(made, arguments)
-        self.answered |= called.result is not None and called.result is not ...
         try:
-            return Fault(Outcome.CORRECT, given=read(called.result, made))
+            given = read(called.result, made)
         except BlankError as error:
             return _blank(error.names)
         except UnusableResultError as error:
+            self.answered = True
             came = {} if error.numbers is None else {error.name: error.numbers}
             return Fault(Outcome.INVALID, (str(error),), tuple(came), came)
+        self.answered = True
+        return Fault(Outcome.CORRECT, given=given)
 
     def _raised(self, error: BaseException, line: str) -> Fault:
         sentence = f"Your function raised {quoted(error)}"
