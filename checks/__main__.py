@@ -16,6 +16,8 @@ def main() -> int:
         return grade(arguments)
     if arguments.command == "release":
         return release(arguments)
+    if arguments.command == "report":
+        return report(arguments)
     if arguments.command == "doctor":
         return doctor()
     return build(arguments)
@@ -94,6 +96,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="mark although this machine cannot put up all fences (see `checks doctor`)",
     )
+    report = commands.add_parser(
+        "report",
+        help="tables of marks, feedback for students, and what the class got wrong",
+        description="Write into the folder of results: grades.csv and exercises.csv; "
+        "class.html for you, with the marks and the mistakes that the class made; and "
+        "feedback/ASSIGNMENT/STUDENT.html to give back. The pages can be read offline.",
+    )
+    report.add_argument("results", type=Path, help="the folder that `checks grade` has written to")
     commands.add_parser(
         "doctor",
         help="say how well this machine can fence in what students wrote",
@@ -117,6 +127,21 @@ def release(arguments: argparse.Namespace) -> int:
     for one in done:
         print(f"{one.path}: {one.exercises} exercises, {one.points:g} points")
     return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write tables, feedback, and the page about the class."""
+    from checks.classroom import report
+
+    try:
+        problems = report.report(arguments.results)
+    except (report.ReportError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    for sentence in problems:
+        print(sentence, file=sys.stderr)
+    print(f"Written: {arguments.results / 'class.html'}, and all else beside it.")
+    return 1 if problems else 0
 
 
 def doctor() -> int:

@@ -1,4 +1,4 @@
-"""`checks doctor`: which fences around a submission this machine can put up, and what is missing."""
+"""`checks doctor`: the fences around a submission that this machine can put up, or not."""
 
 import os
 import platform
@@ -8,8 +8,8 @@ from importlib.util import find_spec
 _NAMESPACES = (
     "Unprivileged user namespaces are switched off here. On Ubuntu: "
     "`sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`; on Debian: "
-    "`sudo sysctl kernel.unprivileged_userns_clone=1`. In a container, they have to be allowed from "
-    "outside (Docker: `--security-opt seccomp=unconfined`)."
+    "`sudo sysctl kernel.unprivileged_userns_clone=1`. In a container, they have to be allowed "
+    "from outside (Docker: `--security-opt seccomp=unconfined`)."
 )
 _NO_PACKAGE = "The package `landlock` is missing: `pip install 'autograd-by-hand[classroom]'`."
 _NO_LANDLOCK = (
@@ -34,7 +34,7 @@ def examine() -> tuple[bool, list[str]]:
         *lines,
         "What to do:",
         *(f"  - {sentence}" for sentence in _advice(isolation)),
-        "Until then, `checks grade` marks here only with --unfenced: if you trust every submission.",
+        "Until then, `checks grade` marks only with --unfenced: if you trust every submission.",
     ]
 
 
