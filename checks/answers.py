@@ -43,11 +43,15 @@ class _RaggedError(UnusableError):
 
 
 class ShapeError(UnusableError):
-    """The shape is another than the one that is expected; `came` is the answer's."""
+    """The shape is another than the one that is expected.
 
-    def __init__(self, sentence: str, came: tuple[int, ...]) -> None:
-        super().__init__(sentence)
+    `came` is the answer's shape, and `bare` the text without the hint how the two are related.
+    """
+
+    def __init__(self, sentence: str, came: tuple[int, ...], hint: str = "") -> None:
+        super().__init__(sentence + hint)
         self.came = came
+        self.bare = sentence
 
 
 def read(
@@ -288,7 +292,7 @@ def _require_shape(came: Sequence[int], expected: tuple[int, ...]) -> None:
     elif 0 in came:
         hint = " Yours has no entries."
     whose = f"has shape `{written(came)}`" if came else "is a single number (shape `()`)"
-    raise ShapeError(f"Your answer {whose}. Expected: {expectation(expected)}.{hint}", came)
+    raise ShapeError(f"Your answer {whose}. Expected: {expectation(expected)}.", came, hint)
 
 
 def _not_finite(numbers: Tensor) -> str:

@@ -12,8 +12,9 @@ from torch.nn import Parameter
 from checks import truth
 from checks.constants import find_constants, named
 from checks.deliver import delivered, state
+from checks.following import judge_several
 from checks.graph import Names, names_for
-from checks.judging import Case, judge, judge_jacobian, judge_several
+from checks.judging import Case, judge, judge_jacobian
 from checks.states import StateError
 from checks.truth import Question
 from checks.values import forward_values
