@@ -2,11 +2,18 @@
 
 The broken rule that gives the learner's numbers *is* the explanation. Nothing else is ever offered:
 where no mal-rule fits, nothing is guessed.
+
+A mistake may fit by chance. Of two small whole numbers there are a few hundred, and the mistakes of
+one graph are a tenth of them. So the rounder and the fewer the numbers, the likelier a mistake must
+be to be believed: it is, while the likelier ones make up no more than a few of a hundred answers
+that look alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from torch import Tensor
 
 from checks.backward import Node
 from checks.comparison import agrees
@@ -14,40 +21,38 @@ from checks.graph import UNKNOWN, Names, operation, written_step
 from checks.matching import Given
 from checks.search import Mistake, Search
 
-_MANY = 1000  # more candidates than a search has
 _SAID = 2  # of several explanations, this many are named
 _LISTED = 6  # steps to check again
-_CHANCE = 0.01  # how many of the wrong answers that look alike may be explained by chance
+_CHANCE = 0.03  # of the answers that look like one, so many may be explained by mistakes
+_MANY = 1000  # more candidates than a search has
 
 
 def explain(search: Search, given: Given) -> list[Mistake]:
     """Find the mistakes that give the learner's numbers, the likeliest first, at most two.
 
-    Returns an empty list where none fits, and where our pass does not reproduce the truth.
+    Returns an empty list where none fits, where the numbers are so few and so round that a mistake
+    which fits would tell nothing, and where our pass does not reproduce the truth.
     """
-    if search.right is None or not _reproduces(search):
+    right = search.right
+    if right is None or not _reproduces(search, right):
         return []
+    believed = _CHANCE * given.alike(float(right.abs().max()) if right.numel() else 0.0)
+    doubtful = given.numbers.numel() > 1 and believed < _MANY
     found: dict[tuple[str, Node | None], Mistake] = {}
-    rivals: dict[tuple[float, ...], float] = {}
-    believed = believable(given, float(search.right.abs().max()))
+    rivals: dict[tuple[complex, ...], float] = {}
     for candidate in search.candidates():
         mistake = candidate.mistake
         if (mistake.name, mistake.node) not in found and given.is_given_by(candidate.gradient):
             found[mistake.name, mistake.node] = mistake
-        if believed < _MANY and given.looks_like(candidate.gradient):
-            key = tuple(candidate.gradient.double().flatten().tolist())
+        if doubtful and given.looks_like(candidate.gradient):
+            key = tuple(candidate.gradient.flatten().tolist())
             rivals[key] = min(mistake.rank, rivals.get(key, mistake.rank))
     likeliest = _likeliest(list(found.values()))
-    if likeliest and sum(rank < likeliest[0].rank for rank in rivals.values()) >= believed: return []
+    if doubtful and likeliest:
+        likelier = [rank for rank in rivals.values() if rank < likeliest[0].rank]
+        if len(likelier) >= believed:
+            return []
     return likeliest
-
-
-def believable(given: Given, size: float) -> float:
-    """How many mistakes may be believed when one of them gives the learner's numbers.
-    """
-    if given.numbers.numel() == 1:
-        return _MANY
-    return given.alike(size) * _CHANCE
 
 
 def _likeliest(mistakes: list[Mistake]) -> list[Mistake]:
@@ -107,10 +112,8 @@ def _step(node: Node, names: Names) -> str:
     return f"the step `{text}`"
 
 
-def _reproduces(search: Search) -> bool:
+def _reproduces(search: Search, right: Tensor) -> bool:
     if search.cuts:
         return True  # there is no other pass to compare with
     truth = search.question.gradients[search.name]
-    right = search.right
-    assert right is not None
     return bool(agrees(right.cpu().to(truth.dtype), truth).all())

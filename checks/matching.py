@@ -49,20 +49,19 @@ class Given:
         off = wanted - torch.round(wanted.real / self._unit) * self._unit
         return bool((off.abs() <= self._slack(wanted)).all())
 
-    @cached_property
-    def alike(self) -> float:
-        """How many answers look like this one: as round, and with no larger numbers.
+    def alike(self, size: float = 0.0) -> float:
+        """How many answers look like this one: as round, and up to its size or to `size`.
 
         Zeros do not count: that an entry is zero is easily got right by chance.
         """
         entries = int(self.numbers.count_nonzero())
-        choices = 2 * self._largest / self._unit + 1
+        choices = 2 * max(self._largest, size) / self._unit + 1
         return math.exp(min(entries * math.log(choices), 100.0))
 
     @property
     def is_telling(self) -> bool:
         """Whether the numbers are so many, and so exact, that they hardly fit by chance."""
-        return self.numbers.numel() > 1 and self.alike >= _TELLING
+        return self.numbers.numel() > 1 and self.alike() >= _TELLING
 
     # -- how exact the numbers are -------------------------------------------------------------
 

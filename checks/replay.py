@@ -44,6 +44,10 @@ class Replay:
 
     def __init__(self, question: Question, target: Edge, cuts: Mapping[Edge, Tensor]) -> None:
         self.question, self.target, self.cuts = question, target, cuts
+        self.begin()
+
+    def begin(self) -> None:
+        """Grant the work for one answer."""
         self.work = _MOST_WORK
 
     @cached_property

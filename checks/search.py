@@ -69,15 +69,16 @@ class Search:
         """The backward passes."""
         return Replay(self.question, self.question.edges[self.name], self.cuts or {})
 
-    @property
+    @cached_property
     def right(self) -> Tensor | None:
-        """What follows from the upstream answers by right steps."""
-        return self.replay.clean.arriving.get(self.replay.target)
+        """What follows from the upstream answers by right steps; None where it is not known."""
+        found = safely(lambda: [self.replay.clean.arriving.get(self.replay.target)])
+        return found[0] if found else None
 
     @property
     def steps(self) -> list[Node]:
-        """The nodes whose mistakes reach the tensor."""
-        return self.replay.steps
+        """The nodes whose mistakes reach the tensor; none where these are not known."""
+        return safely(lambda: self.replay.steps)
 
     @cached_property
     def values(self) -> dict[Edge, Tensor]:
@@ -89,6 +90,9 @@ class Search:
 
         The work is bounded: in a very large graph the least likely ones are left out.
         """
+        if self.right is None:
+            return
+        self.replay.begin()
         breaker = Breaker(self.replay, self.values)
         made: list[Break] = []
         try:
@@ -159,8 +163,7 @@ class Search:
 
     def _results(self) -> Iterator[Candidate]:
         right = self.right
-        if right is None:
-            return
+        assert right is not None
         q, tensor = self.question, self.question.wrt[self.name]
         stored = tensor.grad if tensor.is_leaf else None
         result = Result(right, stored, q.of.detach(), q.v, self._with_ones(), self._jacobian())
