@@ -73,7 +73,7 @@ class Verdict:
     @property
     def credit(self) -> float:
         """The share of the points that is earned, 0 to 1; the mean over several entries."""
-        if self.entries and self.outcome is not Outcome.INVALID:
+        if self.entries:
             return sum(entry.credit for entry in self.entries.values()) / len(self.entries)
         return 1.0 if self else self.worth
 
