@@ -533,7 +533,7 @@ def test_sixty_doublings_and_wide_layers():
     for _ in range(60):
         y = y + y
         if y.detach() == 32:  # of 32 paths none is spelled out
-            assert checks.gradient("5.1", 32.0, of=y, wrt=x).sentences == ()
+            assert " + " not in str(checks.gradient("5.1", 32.0, of=y, wrt=x))
     assert checks.gradient("5.1", 2.0**60, of=y, wrt=x)
     assert not checks.gradient("5.1", 2.0**60 * 3.7, of=y, wrt=x)
     units = [x * k for k in range(10)]
