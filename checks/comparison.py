@@ -103,7 +103,7 @@ def difference(
 
 def _which(right: Tensor, wrong: int) -> str:
     if wrong == right.numel():
-        return f"All {wrong} entries are wrong."
+        return "Both entries are wrong." if wrong == 2 else f"All {wrong} entries are wrong."
     indices = (~right).nonzero()[:_SHOWN].tolist()
     listed = ", ".join(f"`[{', '.join(map(str, index))}]`" for index in indices)
     more = "" if wrong <= _SHOWN else f" and {wrong - _SHOWN} more"

@@ -78,7 +78,8 @@ def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[
         whose = "Your number is" if given.numbers.numel() == 1 else "Your numbers are"
         sentences = [f"{whose} consistent with this: {text}."]
     for other in others:
-        sentences.append(f"Or with this: {other.says}{_place(other, names)}.")
+        begin = "Or when" if given.is_telling else "Or with this:"
+        sentences.append(f"{begin} {other.says}{_place(other, names)}.")
         sentences.append("These numbers cannot tell the two apart.")
     steps = {mistake.node for mistake in mistakes if mistake.node is not None}
     if steps:

@@ -14,7 +14,7 @@ from torch import Tensor
 from checks import backward
 from checks.backward import Edge, Node, Pass, is_leaf
 from checks.constants import Slot
-from checks.graph import UNKNOWN, Names, kind, operation, saved_operand, written_step
+from checks.graph import UNKNOWN, Names, expression, kind, operation, saved_operand
 from checks.wording import written
 
 _MOST_ENTRIES = 4  # a tensor with more is shown by its shape and a preview
@@ -112,7 +112,7 @@ def diagram(
             Step(
                 keys[node],
                 symbol(node),
-                written_step(node, known.names),
+                expression(node, known.names),
                 tuple(inputs),
                 tuple(f"{keys[node]}_{k}" for k in outputs),
                 marked=node in marked,
@@ -170,7 +170,7 @@ def symbol(node: Node) -> str:
     name = kind(node)
     if name == "Pow":
         exponent = getattr(node, "_saved_exponent", None)
-        if exponent in (2, 3):
+        if isinstance(exponent, (int, float)) and exponent in (2, 3):
             return "( )" + {2: "²", 3: "³"}[exponent]
         return f"( )^{exponent:g}" if isinstance(exponent, (int, float)) else "^"
     return _SYMBOLS.get(name, operation(node))
@@ -182,7 +182,8 @@ def _row(wire: Wire, step: Step | None) -> tuple[str, str]:
         left = f"{name} = {wire.value}" if name and wire.value else name or wire.value
         left += f" ({wire.role})"
     else:
-        left = step.says + (f" = {wire.value}" if wire.value else "")
+        left = f"{wire.name} = {step.says}" if wire.name else step.says
+        left += f" = {wire.value}" if wire.value else ""
         left += "   ← look here" if step.marked else ""
     return left, f"grad {wire.gradient}" if wire.gradient else ""
 

@@ -49,7 +49,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "Reciprocal": ("reciprocal", "1 / {0}"),
     "Rsub": ("subtraction", "… - {0}"),
     "Relu": ("ReLU", "relu({0})"),
-    "Select": ("selection", "{0}[…]"),
+    "Select": ("selection", "{0}[{index}]"),
     "Sigmoid": ("sigmoid", "sigmoid({0})"),
     "Sin": ("sine", "sin({0})"),
     "Slice": ("selection", "{0}[…]"),
@@ -121,8 +121,13 @@ def place_of(tensor: Any) -> Edge | None:
 def written_step(node: Node, names: Names) -> str:
     """Write what a node computes, with the learner's names: 'loss = S ** 2'."""
     result = names.of((node, 0))
-    text = _expression(node, names, _DEPTH)
+    text = expression(node, names)
     return text if result == UNKNOWN else f"{result} = {text}"
+
+
+def expression(node: Node, names: Names) -> str:
+    """Write what a node computes, without the name of the result: 'S ** 2'."""
+    return _expression(node, names, _DEPTH)
 
 
 def _expression(node: Node, names: Names, depth: int) -> str:
@@ -133,7 +138,16 @@ def _expression(node: Node, names: Names, depth: int) -> str:
         inputs = [bare(operand) for operand in inputs]
     padded = [*inputs, UNKNOWN, UNKNOWN, UNKNOWN]
     exponent = _plain(getattr(node, "_saved_exponent", UNKNOWN))
-    return template.format(*padded, all=", ".join(inputs), exponent=exponent)
+    return template.format(*padded, all=", ".join(inputs), exponent=exponent, index=_index(node))
+
+
+def _index(node: Node) -> str:
+    """Which entry, row or column a selection takes: '2', or ':, 2'."""
+    dim, index = getattr(node, "_saved_dim", None), getattr(node, "_saved_index", None)
+    if not isinstance(dim, int) or not isinstance(index, int) or dim > 3:
+        return UNKNOWN
+    # PyTorch saves a negative index as an unsigned number.
+    return ":, " * dim + str(index - 2**64 if index >= 2**63 else index)
 
 
 def operation(node: Node) -> str:

@@ -44,6 +44,7 @@ _ON_THE_LIST = {str.casefold(cause): cause for cause in CAUSES}
 
 _MOST_ENTRIES = 1000  # of a prediction of a shape, or of a few flags
 _NOT_SO = "PyTorch gives something else."
+_NOT_THAT = "That is not what happens here. Go through the code line by line once more."
 _CONFIRMED = "PyTorch confirms it."
 _TEXTS = (str, torch.dtype, torch.layout, torch.device, torch.memory_format, type)
 
@@ -102,7 +103,7 @@ def error(exercise: str, predicted: object, attempt: Callable[[], object]) -> Ve
         return state(exercise, f"Another error came than those on the list: {message}")
     if guess == cause:
         return Verdict(exercise, Outcome.CORRECT, (f"This is what comes: {message}",))
-    return Verdict(exercise, Outcome.WRONG, ("That is not what happens here.",))
+    return Verdict(exercise, Outcome.WRONG, (_NOT_THAT,))
 
 
 def _what_happens(attempt: Callable[[], object]) -> tuple[str, str]:

@@ -17,6 +17,10 @@ from checks.truth import Question
 
 _MOST_PATHS = 3
 _LONGEST = 8
+_MANY = (
+    "Why: many paths lead back to `{name}`; along each, upstream gradient × local gradient, and "
+    "in the end all of them added up."
+)
 
 # One step of a path: a node, and the number of its input through which the path goes on.
 Path = tuple[tuple[Node, int], ...]
@@ -28,6 +32,8 @@ def why(question: Question, name: str, names: Names) -> str:
     Empty where the graph is too large for one line, or where there is nothing to say.
     """
     paths = _paths(question, name)
+    if paths is None:
+        return _MANY.format(name=names.edges.get(question.edges[name], name))
     if not paths or max(map(len, paths)) > _LONGEST:
         return ""
     products = [_product(question, path, names) for path in paths]
@@ -67,7 +73,7 @@ def _added_up(question: Question, name: str, paths: list[Path], names: Names) ->
     return ""
 
 
-def _paths(question: Question, name: str) -> list[Path]:
+def _paths(question: Question, name: str) -> list[Path] | None:
     """List the paths from the result to a tensor; none where there are too many."""
     target, root = question.edges[name], question.root[0]
     # There may be very many: x = x + x, sixty times, has 2 ** 60. So they are counted first.
@@ -77,7 +83,7 @@ def _paths(question: Question, name: str) -> list[Path]:
             1 if place == target else counts.get(place[0], 0) for place in node.next_functions
         )
     if counts.get(root, 0) > _MOST_PATHS:
-        return []
+        return None
     return list(_walk(root, target, counts, ()))
 
 

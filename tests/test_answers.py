@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from junk import BLANKS, JUNK
+from labels import label
 
 from checks import answers, wording
 from checks.answers import UnansweredError, UnusableError
@@ -138,7 +139,7 @@ SENTENCES = [
 ]
 
 
-@pytest.mark.parametrize("answer, shape, parts", SENTENCES, ids=str)
+@pytest.mark.parametrize("answer, shape, parts", SENTENCES, ids=label)
 def test_the_sentence_says_what_came_and_what_was_expected(answer, shape, parts):
     # Mistake caught: a message that names the wrong thing, or does not help.
     with pytest.raises(UnusableError) as caught:
@@ -173,7 +174,7 @@ def test_complex_numbers_where_they_are_expected():
         (np.float16(1), 2.0**-11),
         (np.ones(2, dtype="float16"), 2.0**-11),
     ],
-    ids=str,
+    ids=label,
 )
 def test_resolution_is_that_of_the_coarsest_format(answer, expected):
     # Mistake caught: the rounding of a half-precision format is held against the learner.

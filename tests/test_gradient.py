@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from junk import BLANKS, JUNK, LyingTensor, Unnameable
+from labels import label
 from snapshot import nothing_disturbed
 
 import checks
@@ -139,7 +140,7 @@ def test_wrong_numbers(change):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 3), (3, 1), (1,), (), (3, 3), (2,), (0,), (1, 1, 3)], ids=str
+    "shape", [(1, 3), (3, 1), (1,), (), (3, 3), (2,), (0,), (1, 1, 3)], ids=label
 )
 def test_shape_comes_before_values(shape):
     # Mistake caught: a shape that broadcasts is compared as if it fitted.
@@ -244,7 +245,9 @@ class Key:
 
 
 @pytest.mark.parametrize(
-    "extra", [{"v": 1.0}, {1: 1.0}, {("w",): 1.0}, {None: 1.0}, {Key(): 1.0}], ids=str
+    "extra",
+    [{"v": 1.0}, {1: 1.0}, {("w",): 1.0}, {None: 1.0}, {Key(): 1.0}],
+    ids=["text", "number", "tuple", "None", "hostile"],
 )
 def test_keys_that_were_not_asked_for(extra):
     # Mistake caught: a misspelt key is passed over in silence.
@@ -328,7 +331,7 @@ def busy():
 ANSWERS = [[1.0, -10.0], [1.0, 5.0], [1.0], ..., "x", torch.ones(2, requires_grad=True)]
 
 
-@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+@pytest.mark.parametrize("answer", ANSWERS, ids=label)
 def test_nothing_is_disturbed(answer):
     # Mistake caught: a hook fires or is lost, a .grad is written, a random number is drawn …
     loss, y, w, frozen, fired = busy()

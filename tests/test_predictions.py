@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from junk import JUNK
+from labels import label
 
 import checks
 
@@ -64,7 +65,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize("predicted, actual", RIGHT, ids=str)
+@pytest.mark.parametrize("predicted, actual", RIGHT, ids=label)
 def test_right_predictions(predicted, actual):
     # Mistake caught: a right prediction is refused for the way it is written.
     assert outcome(predicted, actual) == "correct"
@@ -100,7 +101,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("predicted, actual", WRONG, ids=str)
+@pytest.mark.parametrize("predicted, actual", WRONG, ids=label)
 def test_wrong_predictions(predicted, actual):
     # Mistake caught: a wrong prediction is called right, or not a prediction at all.
     assert outcome(predicted, actual) == "wrong"
@@ -126,7 +127,7 @@ INVALID = [
 ]
 
 
-@pytest.mark.parametrize("predicted, actual, part", INVALID, ids=str)
+@pytest.mark.parametrize("predicted, actual, part", INVALID, ids=label)
 def test_what_is_no_prediction_of_this_kind(predicted, actual, part):
     # Mistake caught: 1 is taken for True, or a number for a shape.
     verdict = checks.value("4.1", predicted, actual)
