@@ -203,6 +203,7 @@ def test_ten_million_numbers_in_a_list():
     assert answers.read([0.5] * 10**7, (10**7,)).sum() == 5e6
 
 
+@pytest.mark.filterwarnings("ignore:.*(quantized tensor creation|nested tensors).*:UserWarning")
 @pytest.mark.parametrize("name", JUNK)
 def test_words_for_anything(name):
     # Mistake caught: naming what came fails, because the object lies or has a strange name.
