@@ -171,7 +171,7 @@ def symbol(node: Node) -> str:
     if name == "Pow":
         exponent = getattr(node, "_saved_exponent", None)
         if isinstance(exponent, (int, float)) and exponent in (2, 3):
-            return "( )" + {2: "²", 3: "³"}[exponent]
+            return "( )²" if exponent == 2 else "( )³"
         return f"( )^{exponent:g}" if isinstance(exponent, (int, float)) else "^"
     return _SYMBOLS.get(name, operation(node))
 
