@@ -211,7 +211,10 @@ def _picture(case: Case, mistakes: Sequence[Mistake]) -> Picture | None:
     if not marked:
         return None
     secrets = list(case.question.gradients.values())
-    return wrong_step(case.question, case.names, case.tensors, marked, secrets)
+    try:
+        return wrong_step(case.question, case.names, case.tensors, marked, secrets)
+    except Exception:
+        return None  # what is said is worth more than how it looks
 
 
 def _differs(

@@ -48,16 +48,19 @@ def spans(node: Node) -> Iterator[Span]:
 
 
 def _softmax(node: Node) -> Span | None:
-    """exp(z) / exp(z).sum(dim, keepdim=True)."""
-    if kind(node) != "Div":
+    """exp(z) / exp(z).sum(dim, keepdim=True), or times one over that sum."""
+    if kind(node) not in ("Div", "Mul"):
         return None
     exponential, total = (_past_views(place) for place in node.next_functions)
-    if not _is(exponential, "Exp") or not _is(total, "Sum") or _input(total)[0] is not exponential:
+    if kind(node) == "Mul":
+        inverse = _is(total, "Reciprocal") or getattr(total, "_saved_exponent", None) == -1
+        total = _past_views(_input(total)) if total is not None and inverse else None
+    if exponential is None or total is None or kind(exponential) != "Exp" or kind(total) != "Sum":
         return None
-    assert exponential is not None
-    assert total is not None
+    if _input(total)[0] is not exponential:
+        return None
     dims = saved_dims(total, len(node._input_metadata[0].shape))
-    return Span("Softmax", node, _input(exponential), dims, _softmax_derivative)
+    return Span("Softmax", node, _unshifted(_input(exponential)), dims, _softmax_derivative)
 
 
 def _log_softmax(node: Node) -> Span | None:
@@ -82,7 +85,7 @@ def _log_softmax(node: Node) -> Span | None:
             start = _input(normaliser) if _is(normaliser, "Logsumexp") else None
         if start is not None and start == bottom and normaliser is not None:
             dims = saved_dims(normaliser, ndim)
-            return Span("LogSoftmax", node, bottom, dims, _log_softmax_derivative)
+            return Span("LogSoftmax", node, _unshifted(bottom), dims, _log_softmax_derivative)
     return None
 
 
@@ -128,6 +131,17 @@ def _input(node: Node) -> Edge:
 
 def _single(node: Node) -> bool:
     return len([child for child, _ in node.next_functions if child is not None]) == 1
+
+
+def _unshifted(place: Edge) -> Edge:
+    """Past z - z.max(), which changes nothing in a softmax, nor in its gradient."""
+    node = place[0]
+    if not _is(node, "Sub"):
+        return place
+    largest = _past_views(node.next_functions[1])
+    if largest is None or kind(largest) not in ("Max", "Amax"):
+        return place
+    return _input(node) if _input(largest) == _input(node) else place
 
 
 def _past_views(place: Edge) -> Node | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,18 +56,38 @@ def _saved_result(node: Node) -> Tensor | None:
     return result.detach() if isinstance(result, Tensor) else None
 
 
-_AGAIN: dict[str, Callable[..., Tensor]] = {
-    "Abs": torch.abs,
-    "Add": torch.add,
-    "Cos": torch.cos,
-    "Div": torch.div,
-    "Mm": torch.mm,
-    "Mul": torch.mul,
-    "Mv": torch.mv,
-    "Neg": torch.neg,
-    "Sin": torch.sin,
-    "Sub": torch.sub,
-    "T": torch.t,
+Inputs = Sequence[Tensor]
+_AGAIN: dict[str, Callable[[Node, Inputs], Tensor]] = {
+    "Abs": lambda _, x: torch.abs(*x),
+    "Add": lambda node, x: torch.add(*x, alpha=node._saved_alpha),
+    "Addmm": lambda node, x: torch.addmm(*x, alpha=node._saved_alpha, beta=node._saved_beta),
+    "Bmm": lambda _, x: torch.bmm(*x),
+    "Cos": lambda _, x: torch.cos(*x),
+    "Div": lambda _, x: torch.div(*x),
+    "Dot": lambda _, x: torch.dot(*x),
+    "Exp": lambda _, x: torch.exp(*x),
+    "Expand": lambda node, x: x[0].expand(_shape(node)),
+    "Log": lambda _, x: torch.log(*x),
+    "Mean": lambda node, x: x[0].mean(**_reduction(node)),
+    "Mm": lambda _, x: torch.mm(*x),
+    "Mul": lambda _, x: torch.mul(*x),
+    "Mv": lambda _, x: torch.mv(*x),
+    "Neg": lambda _, x: torch.neg(*x),
+    "Permute": lambda node, x: x[0].permute(_signed(node._saved_dims)),
+    "Pow": lambda node, x: x[0] ** _number(node._saved_exponent),
+    "Reciprocal": lambda _, x: torch.reciprocal(*x),
+    "Relu": lambda _, x: torch.relu(*x),
+    "Sigmoid": lambda _, x: torch.sigmoid(*x),
+    "Sin": lambda _, x: torch.sin(*x),
+    "Sqrt": lambda _, x: torch.sqrt(*x),
+    "Squeeze": lambda node, x: x[0].reshape(_shape(node)),
+    "Sub": lambda node, x: torch.sub(*x, alpha=node._saved_alpha),
+    "Sum": lambda node, x: x[0].sum(**_reduction(node)),
+    "T": lambda _, x: torch.t(*x),
+    "Tanh": lambda _, x: torch.tanh(*x),
+    "Transpose": lambda node, x: x[0].transpose(*_signed([node._saved_dim0, node._saved_dim1])),
+    "Unsqueeze": lambda node, x: x[0].reshape(_shape(node)),
+    "View": lambda node, x: x[0].reshape(_shape(node)),
 }
 _INVERSE: dict[str, Callable[[Tensor], Tensor]] = {
     "Exp": torch.log,
@@ -78,20 +99,42 @@ _INVERSE: dict[str, Callable[[Tensor], Tensor]] = {
 
 def evaluated(node: Node, values: Mapping[Edge, Tensor]) -> Tensor | None:
     """What a simple node computes from the values of its inputs; None where that is not known."""
-    name = kind(node)
-    if name in _AGAIN and getattr(node, "_saved_alpha", 1) == 1:
-        inputs = [
-            constant(node, k) if child is None else values.get((child, number))
-            for k, (child, number) in enumerate(node.next_functions)
-        ]
-        if all(value is not None for value in inputs):
-            return _AGAIN[name](*inputs)
-    if name == "Pow":
-        base = values.get(node.next_functions[0])
-        exponent = getattr(node, "_saved_exponent", None)
-        if base is not None and isinstance(exponent, (int, float)):
-            return base**exponent
-    return None
+    again = _AGAIN.get(kind(node))
+    if again is None or getattr(node, "_saved_rounding_mode", None) is not None:
+        return None
+    inputs = []
+    for slot, (child, number) in enumerate(node.next_functions):
+        value = constant(node, slot) if child is None else values.get((child, number))
+        if value is None:
+            return None
+        inputs.append(value)
+    try:
+        result = again(node, inputs)
+    except (AttributeError, RuntimeError, TypeError):
+        return None  # another form of the operation, with other inputs
+    return result if list(result.shape) == _shape(node) else None
+
+
+def _shape(node: Node) -> list[int]:
+    return list(node._input_metadata[0].shape)
+
+
+def _reduction(node: Node) -> dict[str, Any]:
+    """Over which dimensions a sum or a mean is taken."""
+    if not hasattr(node, "_saved_dim"):
+        return {}
+    return {"dim": _signed(node._saved_dim) or None, "keepdim": node._saved_keepdim}
+
+
+def _signed(dims: Sequence[int]) -> list[int]:
+    """PyTorch saves a negative dimension as an unsigned number."""
+    return [dim - 2**64 if dim >= 2**63 else dim for dim in dims]
+
+
+def _number(exponent: object) -> float:
+    if not isinstance(exponent, (int, float)):
+        raise TypeError
+    return exponent
 
 
 def _evaluate_again(node: Node, values: dict[Edge, Tensor]) -> None:

@@ -31,7 +31,8 @@ def one_size(site: Site) -> list[Gradients]:
 
 def _degrees_of_freedom(site: Site) -> float:
     """N for N − 1 in the variance, or N − 1 for N."""
-    correction: float = site.saved("correction")
+    saved = site.saved("correction")
+    correction: float = 1 if saved is None else saved  # PyTorch's own, where none was given
     if correction not in (0, 1) or site.count == 1:
         raise NotKnownError
     return (site.count - correction) / (site.count - 1 + correction)

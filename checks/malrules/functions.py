@@ -80,7 +80,7 @@ FUNCTION_RULES: tuple[NodeRule, ...] = (
     MalRule("power-factor", "the derivative of the {operation} is not applied fully",
             scaled(lambda s: 1 / s.exponent), _POW, rank=1, pairs=True),
     MalRule("power-exponent", "the exponent is not lowered in the derivative of the {operation}",
-            only(lambda s: s.right * s.x(0)), _POW),
+            only(lambda s: s.u * s.exponent * s.x(0) ** s.exponent), _POW),
     MalRule("power-without-exponent", "the exponent is lost in the derivative of the {operation}",
             _without_exponent, _POW, rank=3),
     MalRule("power-inside", "what stands inside the {operation} is left out of its derivative",

@@ -1,0 +1,44 @@
+"""Every mal-rule gives the wrong answer that it stands for, and is named when that answer comes."""
+
+import pytest
+import torch
+from wrong import CASES
+
+from checks.malrules import BROADCAST_RULES, MEETING_RULES, NODE_RULES, RESULT_RULES
+from checks.undisturbed import undisturbed
+
+RULES = [*NODE_RULES, *BROADCAST_RULES, *MEETING_RULES, *RESULT_RULES]
+IDS = [f"{name}: {build.__name__}" for name, _, build in CASES]
+
+
+def close(one, other):
+    return one.shape == other.shape and torch.allclose(
+        one.double(), other.double(), rtol=2e-6, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name, rows, build", CASES, ids=IDS)
+def test_the_mistake_is_named(name, rows, build):
+    # Mistake caught: a mal-rule whose formula is not what people do, or that is never reached.
+    graph, wrt, numbers = build()
+    answer = torch.as_tensor(numbers).detach()
+    verdict = graph.check(answer, wrt)
+    assert verdict.outcome in ("wrong", "invalid")
+    with undisturbed():
+        found = list(graph.search(wrt).candidates())
+    same = {candidate.mistake.name for candidate in found if close(candidate.gradient, answer)}
+    assert name in same, f"the mal-rule does not give these numbers; these do: {same}"
+    assert verdict.mistakes, f"no mistake is named: {verdict}"
+    assert verdict.mistakes[0] in same
+
+
+def test_every_rule_has_a_case():
+    # Mistake caught: a row that nobody has tried.
+    tried = {name for name, _, _ in CASES}
+    assert {rule.name for rule in RULES} - tried == set()
+
+
+def test_every_documented_mistake_has_a_case():
+    # 27, 29 and 32 are no wrong rules of a backward pass.
+    rows = {row for _, rows, _ in CASES for row in rows}
+    assert rows == {*range(1, 32)} - {27, 29}
