@@ -43,9 +43,9 @@ CAUSES: tuple[str, ...] = (NO_ERROR, *_MESSAGES)
 _ON_THE_LIST = {str.casefold(cause): cause for cause in CAUSES}
 
 _MOST_ENTRIES = 1000  # of a prediction of a shape, or of a few flags
-_NOT_SO = "PyTorch gives something else."
+_NOT_SO = "Something else comes out."
 _NOT_THAT = "That is not what happens here. Go through the code line by line once more."
-_CONFIRMED = "PyTorch confirms it."
+_CONFIRMED = "That is what comes out."
 _TEXTS = (str, torch.dtype, torch.layout, torch.device, torch.memory_format, type)
 
 
