@@ -17,6 +17,8 @@ import pytest
 from packages import node_modules
 from playwright.sync_api import Error, Locator, Page, sync_playwright
 
+from checks.classroom.release import release
+
 ROOT = Path(__file__).resolve().parents[1]
 SCREENSHOTS = ROOT / "artefacts"
 LESSON = "05_backpropagation.ipynb"
@@ -239,3 +241,21 @@ def test_the_outputs_are_accessible(lab: Lab) -> None:
         serious = [v for v in found if v["impact"] in ("serious", "critical")]
         told = [(v["id"], node["html"][:200]) for v in serious for node in v["nodes"]]
         assert not told, (cell["id"], told)
+
+
+def test_a_released_lesson_shows_its_figures(lab: Lab, course: Path) -> None:
+    # JupyterLab shows no SVG from a cell's attachments; a link may still lead out of the file.
+    # This test comes last: it leaves a second notebook open.
+    folder = course / "a/b/released"
+    release([course / "notebooks/source/05_backpropagation.md"], folder)
+    lab.app("void app.commands.execute('docmanager:open', { path: it })", f"a/b/released/{LESSON}")
+    cells = json.loads((folder / LESSON).read_text(encoding="utf-8"))["cells"]
+    figures = [k for k, cell in enumerate(cells) if "<img" in "".join(cell["source"])]
+    assert figures
+    panel = lab.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    panel.get_by_text("Points: 17 in all").wait_for(timeout=30_000)
+    for number in figures:
+        lab.app("content.scrollToItem(it, 'center')", number)
+        image = panel.locator(f'[data-windowed-list-index="{number}"] img')
+        image.wait_for(timeout=30_000)
+        assert image.evaluate("it => it.decode().then(() => it.naturalWidth)") > 0
