@@ -15,6 +15,9 @@ from checks.backward import Gradients
 from checks.malrules.rule import MalRule, NodeRule, each, scaled
 from checks.site import NotKnownError, Site
 
+# What is computed from many entries together and may be used for each of them again.
+STATISTICS = ("Mean", "Var", "Std", "Sum", "Amax", "Logsumexp", "LinalgVectorNorm")
+
 
 def _local_as_one(site: Site) -> list[Gradients]:
     """Hand the upstream gradient on as it is, to each input alone."""
@@ -22,13 +25,11 @@ def _local_as_one(site: Site) -> list[Gradients]:
     for slot in range(len(site.raw)):
         if site.has(slot):
             shape = site.raw_at(slot).shape
-            if shape == site.u.shape or site.u.numel() == 1:
-                found.append(
-                    site.put(
-                        slot, site.u.reshape(-1)[0].expand(shape) if site.u.numel() == 1 else site.u
-                    )
-                )
-    return found  # fmt: skip
+            if site.u.numel() == 1:
+                found.append(site.put(slot, site.u.reshape(()).expand(shape)))
+            elif shape == site.u.shape:
+                found.append(site.put(slot, site.u))
+    return found
 
 
 def _without_upstream(site: Site) -> list[Gradients]:
@@ -76,9 +77,11 @@ GENERAL_RULES: tuple[NodeRule, ...] = (
             rank=3),
     MalRule("value-for-upstream", "the result of the step is used where its upstream gradient "
             "belongs", _value_for_upstream, rank=4),
-    MalRule("chain-stopped", "the chain rule stops here: the local gradients from this step on are "
-            "left out", lambda site: [site.u], rank=4),
+    MalRule("chain-stopped", "the chain rule stops too early, and the local gradients from this "
+            "step on are left out", lambda site: [site.u], rank=4),
     MalRule("path-dropped", "one of the inputs of this step is forgotten", _paths_dropped, rank=4),
+    MalRule("statistic-constant", "the {operation} is treated as a constant", _held_constant,
+            STATISTICS, "6", 1),
     MalRule("held-constant", "the result of this step is treated as a constant", _held_constant,
             rank=4),
     MalRule("sign", "the sign is turned around", scaled(lambda s: -1.0), rank=5),
@@ -197,16 +200,17 @@ def _optional(tensor: Tensor | None) -> Sequence[Tensor]:
 
 RESULT_RULES: tuple[ResultRule, ...] = (
     MalRule("result-transposed", "the right matrix is transposed at the end",
-            lambda r: [r.right.T] if r.right.ndim == 2 else [], lesson="2"),
+            lambda r: [r.right.T] if r.right.ndim == 2 else [], lesson="2", rank=3),
     MalRule("result-shape", "the right numbers are put into another shape", _other_shapes,
             lesson="6", rank=1),
     MalRule("jv", "the Jacobian is multiplied with v from the other side", _from_the_other_side,
             lesson="2", rank=1),
     MalRule("ones-for-v", "the rows of the Jacobian are added up without the weights v",
-            lambda r: _optional(r.ones), lesson="2"),
+            lambda r: _optional(r.ones) if r.v.numel() > 1 else [], lesson="2"),
     MalRule("value-as-start", "the backward pass starts with the value of the result, where the "
             "gradient of the result belongs", _value_as_start, rank=3),
-    MalRule("accumulated", "the gradients of earlier backward passes are added in", _accumulated,
+    MalRule("accumulated", "the gradient is counted more than once, as where `.grad` still holds "
+            "earlier backward passes", _accumulated,
             lesson="4", rank=3),
     MalRule("result-sign", "the sign of the whole gradient is turned around",
             lambda r: [-r.right], rank=4),
