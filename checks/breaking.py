@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from checks.backward import Edge, Gradients, Node
-from checks.malrules import BROADCAST_RULES, MEETING_RULES, NODE_RULES, Broadcast, MalRule, NodeRule
+from checks.malrules import (
+    BROADCAST_RULES,
+    MEETING_RULES,
+    NODE_RULES,
+    Broadcast,
+    MalRule,
+    Meeting,
+    NodeRule,
+)
 from checks.replay import Exhausted, Replay, Sent, Step, as_they_are, handed
 from checks.site import NotKnownError, Site
 from checks.spans import Span, spans
@@ -152,11 +160,13 @@ class Breaker:
             yield Break(rule, node, variant, {node: _always(sent)})
 
     def _at_meeting(
-        self, sources: Sequence[tuple[Node, int]], rule: MalRule[int, frozenset[int]]
+        self, sources: Sequence[tuple[Node, int]], rule: MalRule[Meeting, frozenset[int]]
     ) -> Iterator[Break]:
-        for variant, lost in enumerate(rule.change(len(sources))):
+        nodes = [node for node, _ in sources]
+        shared = {k for k, node in enumerate(nodes) if self.replay.leads(node, nodes)}
+        for variant, lost in enumerate(rule.change(Meeting(len(sources), frozenset(shared)))):
             kept = [k for k in range(len(sources)) if k not in lost]
-            (shown,) = kept if len(kept) == 1 else lost
+            (shown,) = kept if rule.name == "one-path" else lost
             changes = self._without([sources[k] for k in lost])
             yield Break(rule, sources[shown][0], variant, changes)
 

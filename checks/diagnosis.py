@@ -11,7 +11,7 @@ that look alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -60,10 +60,19 @@ def _likeliest(mistakes: list[Mistake]) -> list[Mistake]:
     mistakes = sorted(mistakes, key=lambda mistake: mistake.rank)
     kept: list[Mistake] = []
     for mistake in mistakes:
-        nodes = [other.node for other in kept]
-        if not kept or (mistake.rank <= kept[0].rank + 1 and mistake.node not in nodes):
+        far = bool(kept) and mistake.rank > kept[0].rank + 1
+        if not far and not any(_alike(mistake, other) for other in kept):
             kept.append(mistake)
     return kept[:_SAID]
+
+
+def _alike(mistake: Mistake, other: Mistake) -> bool:
+    """Whether two say the same: at one step, or the same at a step and the one that feeds it."""
+    if mistake.node is None or other.node is None:
+        return mistake.node is other.node
+    fed = {node for node, _ in (*mistake.node.next_functions, *other.node.next_functions)}
+    near = mistake.node in fed or other.node in fed
+    return mistake.node is other.node or (near and mistake.name == other.name)
 
 
 def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[str, ...]:
@@ -71,7 +80,7 @@ def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[
     if not mistakes:
         return ()
     first, *others = mistakes
-    text = f"{first.says}{_place(first, names)}"
+    text = _said(first, names)
     if given.is_telling:
         sentences = [f"Your numbers are what comes out when {text}."]
     else:
@@ -79,9 +88,9 @@ def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[
         sentences = [f"{whose} consistent with this: {text}."]
     for other in others:
         begin = "Or when" if given.is_telling else "Or with this:"
-        sentences.append(f"{begin} {other.says}{_place(other, names)}.")
+        sentences.append(f"{begin} {_said(other, names)}.")
         sentences.append("These numbers cannot tell the two apart.")
-    steps = {mistake.node for mistake in mistakes if mistake.node is not None}
+    steps = set(places(mistakes))
     if steps:
         sentences.append(f"Look at {'that step' if len(steps) == 1 else 'both steps'} again.")
     return tuple(sentences)
@@ -92,9 +101,7 @@ def steps_to_check(
 ) -> tuple[str, ...]:
     """Name the step to look at again or, where no mistake was found, all on the way."""
     if mistakes:
-        return tuple(
-            f"Look again at {_step(m.node, names)}." for m in mistakes if m.node is not None
-        )
+        return tuple(f"Look again at {_step(node, names)}." for node in places(mistakes))
     steps = list(dict.fromkeys(_step(node, names) for node in search.steps))
     if not steps or len(steps) > _LISTED:
         return ()
@@ -102,8 +109,20 @@ def steps_to_check(
     return (f"{several if len(steps) > 1 else 'Look again at '}{', '.join(steps)}.",)
 
 
-def _place(mistake: Mistake, names: Names) -> str:
-    return "" if mistake.node is None else f", at {_step(mistake.node, names)}"
+def places(mistakes: Iterable[Mistake]) -> list[Node]:
+    """The steps where the mistakes were made."""
+    each = [m for mistake in mistakes for m in (mistake, mistake.other) if m is not None]
+    return list(dict.fromkeys(m.node for m in each if m.node is not None))
+
+
+def _said(mistake: Mistake, names: Names) -> str:
+    """A mistake in words, with its step; two that came together with theirs."""
+    place = "" if mistake.node is None else f", at {_step(mistake.node, names)}"
+    if mistake.other is None:
+        return f"{mistake.says}{place}"
+    if mistake.other.node is mistake.node:
+        return f"{mistake.says}, and {mistake.other.says}{place}"
+    return f"{mistake.says}{place}, and {_said(mistake.other, names)}"
 
 
 def _step(node: Node, names: Names) -> str:

@@ -21,21 +21,36 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "Abs": ("absolute value", "abs({0})"),
     "Add": ("addition", "{0} + {1}"),
     "Addmm": ("linear layer", "{1} @ {2} + {0}"),
+    "Amax": ("maximum", "{0}.amax(…)"),
+    "Amin": ("minimum", "{0}.amin(…)"),
+    "BinaryCrossEntropy": ("binary cross-entropy", "binary_cross_entropy({0}, …)"),
+    "BinaryCrossEntropyWithLogits": (
+        "binary cross-entropy",
+        "binary_cross_entropy_with_logits({0}, …)",
+    ),
     "Bmm": ("batched matrix product", "{0} @ {1}"),
     "Cat": ("concatenation", "cat({all})"),
+    "Clamp": ("clamp", "clamp({0}, …)"),
     "Clone": ("copy", "{0}.clone()"),
+    "Convolution": ("convolution", "conv({0}, {1})"),
     "Cos": ("cosine", "cos({0})"),
     "Div": ("division", "{0} / {1}"),
     "Dot": ("dot product", "{0} @ {1}"),
+    "Embedding": ("embedding", "embedding({0})"),
     "Exp": ("exponential", "exp({0})"),
     "Expand": ("expansion", "{0}.expand(…)"),
     "Gather": ("selection", "{0}.gather(…)"),
     "Index": ("selection", "{0}[…]"),
     "IndexSelect": ("selection", "{0}[…]"),
+    "LinalgVectorNorm": ("norm", "{0}.norm()"),
     "Log": ("logarithm", "log({0})"),
     "LogSoftmax": ("log-softmax", "log_softmax({0})"),
+    "Logsumexp": ("log-sum-exp", "{0}.logsumexp(…)"),
     "Max": ("maximum", "{0}.max()"),
+    "Maximum": ("maximum", "maximum({0}, {1})"),
     "Mean": ("mean", "{0}.mean()"),
+    "Min": ("minimum", "{0}.min()"),
+    "Minimum": ("minimum", "minimum({0}, {1})"),
     "Mm": ("matrix product", "{0} @ {1}"),
     "MseLoss": ("mean squared error", "mse_loss({0}, {1})"),
     "Mul": ("product", "{0} * {1}"),
@@ -56,6 +71,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "Softmax": ("softmax", "softmax({0})"),
     "Sqrt": ("square root", "sqrt({0})"),
     "Squeeze": ("squeeze", "{0}.squeeze()"),
+    "Std": ("standard deviation", "{0}.std()"),
     "Stack": ("stacking", "stack({all})"),
     "Sub": ("subtraction", "{0} - {1}"),
     "Sum": ("sum", "{0}.sum()"),
@@ -63,7 +79,9 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "Tanh": ("tanh", "tanh({0})"),
     "Transpose": ("transpose", "{0}.T"),
     "Unsqueeze": ("unsqueeze", "{0}.unsqueeze(…)"),
+    "Var": ("variance", "{0}.var()"),
     "View": ("reshape", "{0}.reshape(…)"),
+    "Where": ("selection", "where(…, {0}, {1})"),
 }
 
 
@@ -100,6 +118,8 @@ def names_for(nodes: Sequence[Node], known: Iterable[tuple[str, object]]) -> Nam
     places: dict[Edge, str] = {}
     tensors: dict[int, str] = {}
     inside = set(nodes)
+    for _ in range(_DEPTH + 1):  # also of the other operands of what is written out
+        inside |= {child for node in inside if node for child, _ in node.next_functions}
     for name, value in known:
         if not is_tensor(value) or type(name) is not str or name.startswith("_"):
             continue
@@ -137,8 +157,16 @@ def _expression(node: Node, names: Names, depth: int) -> str:
     if template.endswith((")", ")}")) and "(" in template and not template.startswith("{"):
         inputs = [bare(operand) for operand in inputs]
     padded = [*inputs, UNKNOWN, UNKNOWN, UNKNOWN]
-    exponent = _plain(getattr(node, "_saved_exponent", UNKNOWN))
+    if kind(node) == "Pow" and _exponent(node) is None:
+        template = "{0} ** {1}" if len(inputs) > 1 else "… ** {0}"
+    exponent = _plain(_exponent(node))
     return template.format(*padded, all=", ".join(inputs), exponent=exponent, index=_index(node))
+
+
+def _exponent(node: Node) -> float | None:
+    """The exponent of a power, where it is a number and not a tensor."""
+    exponent = getattr(node, "_saved_exponent", None)
+    return exponent if isinstance(exponent, (int, float)) else None
 
 
 def _index(node: Node) -> str:
@@ -151,7 +179,9 @@ def _index(node: Node) -> str:
 
 
 def operation(node: Node) -> str:
-    """Say what kind of step a node is, in words: 'power', 'matrix product'."""
+    """Say what kind of step a node is, in words: 'square', 'matrix product'."""
+    if kind(node) == "Pow" and _exponent(node) == 2:
+        return "square"
     return OPERATIONS.get(kind(node), (kind(node), ""))[0]
 
 

@@ -13,7 +13,7 @@ from checks.answers import ShapeError, UnansweredError, UnusableError
 from checks.backward import Edge
 from checks.comparison import agrees, difference
 from checks.deliver import invalid, state, unanswered
-from checks.diagnosis import explain, explained, steps_to_check
+from checks.diagnosis import explain, explained, places, steps_to_check
 from checks.graph import Names
 from checks.illustration import wrong_step
 from checks.matching import Given
@@ -207,7 +207,7 @@ def _diagnosed(
 
 def _picture(case: Case, mistakes: Sequence[Mistake]) -> Picture | None:
     """The graph with the steps to look at marked, where there are any."""
-    marked = [mistake.node for mistake in mistakes if mistake.node is not None]
+    marked = places(mistakes)
     if not marked:
         return None
     secrets = list(case.question.gradients.values())

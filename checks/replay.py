@@ -7,7 +7,7 @@ from the pass that went right.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import TypeAlias
 
@@ -80,6 +80,24 @@ class Replay:
                     found.setdefault(place, []).append((node, slot))
         return found
 
+    def leads(self, node: Node, others: Collection[Node]) -> bool:
+        """Whether the pass goes on from a step to another one of several."""
+        waiting, seen = [node], {node}
+        while waiting:
+            self._spend(1)
+            for child, _ in waiting.pop().next_functions:
+                if child in seen or child not in self._on_the_way:
+                    continue
+                if child in others:
+                    return True
+                seen.add(child)
+                waiting.append(child)
+        return False
+
+    @cached_property
+    def _on_the_way(self) -> frozenset[Node]:
+        return frozenset(self.steps)
+
     def outputs(self, node: Node) -> list[Edge]:
         """The edges of what a node computed."""
         return [(node, number) for number in range(len(node._input_metadata))]
@@ -143,7 +161,10 @@ class Replay:
         Raises:
             Exhausted: it is too much, with what has been computed already.
         """
-        self.work -= self._costs[node]
+        self._spend(self._costs[node])
+
+    def _spend(self, work: int) -> None:
+        self.work -= work
         if self.work < 0:
             raise Exhausted
 

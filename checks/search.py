@@ -7,7 +7,7 @@ purpose. The likeliest mistakes come first, and of equally likely ones those nea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations
 from typing import Any
@@ -18,22 +18,21 @@ from torch import Tensor
 from checks import backward
 from checks.backward import Edge, Node
 from checks.breaking import Break, Breaker, safely
-from checks.graph import kind, operation
+from checks.graph import operation
 from checks.malrules import RESULT_RULES, MalRule, Result
 from checks.replay import Exhausted, Replay, Step
 from checks.truth import Question
 from checks.values import forward_values
 
 _LARGEST_JACOBIAN = 400  # entries; larger ones are not tried for Jv
-_STATISTICS = ("Mean", "Var", "Std", "Sum", "Logsumexp", "LinalgVectorNorm")
 
 
 @dataclass(frozen=True)
 class Mistake:
     """One explanation of a wrong answer.
 
-    `name` is the mal-rule's (two joined with "+" where two mistakes came together), `says` its
-    sentence, `node` the place, `rank` how far from likely.
+    `name` is the mal-rule's, `says` its sentence, `node` the place, `rank` how far from likely.
+    Where two mistakes came together, `other` is the second, and `name` joins both with "+".
     """
 
     name: str
@@ -41,6 +40,7 @@ class Mistake:
     lesson: str
     rank: float
     node: Node | None = None
+    other: Mistake | None = None
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,7 @@ class Search:
 
     def _statistics_constant(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
         """A mean, a variance and the like, as in a batch norm by hand, all held constant."""
-        held = {
-            b.place: breaker.again(b)
-            for b in made
-            if b.rule.name == "held-constant" and kind(b.place) in _STATISTICS
-        }
+        held = {b.place: breaker.again(b) for b in made if b.rule.name == "statistic-constant"}
         # Where every path goes through a step, nothing is left without it: it is no statistic.
         held = {
             node: step
@@ -137,7 +133,7 @@ class Search:
             if any(bool(o.any()) for o in self._outcomes({node: step}))
         }
         if len(held) > 1:
-            says = "the mean, the variance or another sum over many entries is held constant"
+            says = "the mean, the variance and the like are treated as constants"
             mistake = Mistake("statistics-constant", says, "6", 1, next(iter(held)))
             yield from self._tried(mistake, held)
 
@@ -147,13 +143,8 @@ class Search:
             first, second = _mistake(one.rule, one.place), _mistake(other.rule, other.place)
             if first.name == second.name:
                 continue
-            together = Mistake(
-                f"{first.name}+{second.name}",
-                f"{first.says}, and {second.says}",
-                first.lesson,
-                first.rank + second.rank + 0.5,
-                first.node,
-            )
+            name, rank = f"{first.name}+{second.name}", first.rank + second.rank + 0.5
+            together = replace(first, name=name, rank=rank, other=second)
             changes: dict[Node, Step] = {b.place: breaker.again(b) for b in (one, other)}
             if one.place is other.place:
                 changes = {one.place: breaker.both(one, other)}

@@ -20,6 +20,7 @@ from checks.malrules.general import (
     MEETING_RULES,
     RESULT_RULES,
     Broadcast,
+    Meeting,
     Result,
 )
 from checks.malrules.losses import LOSS_RULES
@@ -41,6 +42,7 @@ __all__ = [
     "RESULT_RULES",
     "Broadcast",
     "MalRule",
+    "Meeting",
     "NodeRule",
     "Result",
 ]

@@ -97,7 +97,7 @@ FUNCTION_RULES: tuple[NodeRule, ...] = (
             _last(_of_exponent(lambda a, x, right: right / torch.log(a) * x / a)), _POW),
     # functions of one variable
     MalRule("outer-at-inner-input", "the derivative of the {operation} is taken at the wrong "
-            "point: at the input of the step before it", _at_inner_input,
+            "point, namely at what goes into the step before it", _at_inner_input,
             (*_POW, *_DERIVATIVES)),
     MalRule("exp-input", "the derivative of the exponential is taken to be its input",
             only(lambda s: s.u * s.x(0)), ("Exp",)),

@@ -78,7 +78,7 @@ GENERAL_RULES: tuple[NodeRule, ...] = (
     MalRule("value-for-upstream", "the result of the step is used where its upstream gradient "
             "belongs", _value_for_upstream, rank=4),
     MalRule("chain-stopped", "the chain rule stops too early, and the local gradients from this "
-            "step on are left out", lambda site: [site.u], rank=4),
+            "step on are left out", lambda site: [site.u], rank=5),
     MalRule("path-dropped", "one of the inputs of this step is forgotten", _paths_dropped, rank=4),
     MalRule("statistic-constant", "the {operation} is treated as a constant", _held_constant,
             STATISTICS, "6", 1),
@@ -110,7 +110,8 @@ def _wrong_axis(site: Broadcast) -> list[Tensor]:
     if site.unsummed.ndim != 2:
         return []
     summed = [site.unsummed.sum(axis, keepdim=keep) for axis in (0, 1) for keep in (False, True)]
-    return [s for s in summed if s.shape != site.right.shape or not torch.equal(s, site.right)]
+    right = site.right.flatten()
+    return [s for s in summed if s.numel() != right.numel() or not torch.equal(s.flatten(), right)]
 
 
 BROADCAST_RULES: tuple[BroadcastRule, ...] = (
@@ -125,16 +126,32 @@ BROADCAST_RULES: tuple[BroadcastRule, ...] = (
 
 # -- where paths meet ------------------------------------------------------------------------------
 
-# Given how many steps meet at a tensor: the numbers of those that are left out, for each variant.
-MeetingRule: TypeAlias = MalRule[int, frozenset[int]]
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where several paths meet: how many, and which go through a step that others go through, too.
+
+    In x · exp(x) two paths meet at x. The one through the product alone is such a path: the other
+    goes through the product as well.
+    """
+
+    count: int
+    shared: frozenset[int]
 
 
-def _one_kept(count: int) -> list[frozenset[int]]:
-    return [frozenset(range(count)) - {kept} for kept in range(count)]
+# Yields the paths that are left out, for each variant.
+MeetingRule: TypeAlias = MalRule[Meeting, frozenset[int]]
 
 
-def _one_lost(count: int) -> list[frozenset[int]]:
-    return [frozenset({lost}) for lost in range(count)] if count > 2 else []
+def _one_kept(meeting: Meeting) -> list[frozenset[int]]:
+    paths = frozenset(range(meeting.count))
+    return [paths - {kept} for kept in sorted(paths - meeting.shared)]
+
+
+def _one_lost(meeting: Meeting) -> list[frozenset[int]]:
+    if meeting.count > 2 or meeting.shared:
+        return [frozenset({lost}) for lost in range(meeting.count)]
+    return []
 
 
 MEETING_RULES: tuple[MeetingRule, ...] = (
@@ -213,5 +230,5 @@ RESULT_RULES: tuple[ResultRule, ...] = (
             "earlier backward passes", _accumulated,
             lesson="4", rank=3),
     MalRule("result-sign", "the sign of the whole gradient is turned around",
-            lambda r: [-r.right], rank=4),
+            lambda r: [-r.right], rank=3),
 )  # fmt: skip

@@ -88,14 +88,14 @@ def _scale_without_input(site: Site) -> list[Gradients]:
 
 LOSS_RULES: tuple[NodeRule, ...] = (
     # softmax and cross-entropy
+    MalRule("target-only", "only the target's own entry gets a gradient from the cross-entropy",
+            only(lambda s: s.right * (_of_log(s) != 0)), _SOFTMAX, "6", 1),
     MalRule("softmax-elementwise", "softmax is differentiated as if each entry stood alone",
             only(_elementwise), _SOFTMAX, "6", 1),
     MalRule("softmax-cross-terms", "the terms that couple the entries of softmax are left out",
             only(lambda s: s.u * s.y), ("Softmax",), "6"),
     MalRule("no-one-hot", "the one-hot target is left out of the gradient of the cross-entropy",
             only(lambda s: s.right - _of_log(s)), _SOFTMAX, "6", 1, True),
-    MalRule("target-only", "only the target's own entry gets a gradient from the cross-entropy",
-            only(lambda s: s.right * (_of_log(s) != 0)), _SOFTMAX, "6", 1),
     MalRule("softmax-twice", "softmax is applied once more before the cross-entropy",
             only(_double_softmax), _SOFTMAX, "6"),
     MalRule("nll-count", "the mean over the samples is differentiated like a sum",
@@ -110,7 +110,7 @@ LOSS_RULES: tuple[NodeRule, ...] = (
     MalRule("mse-count", "the mean is differentiated like a sum",
             scaled(_as_sum), _MSE, rank=1, pairs=True),
     MalRule("mse-averaged", "the sum is differentiated like a mean", scaled(_as_mean), _MSE),
-    MalRule("mse-one-size", "the mean is divided by the number of rows or of columns alone",
+    MalRule("mse-one-size", "the mean divides by the number of rows or of columns alone",
             lambda s: one_size(s) if s.averages else [], _MSE, "6", 2, True),
     MalRule("mse-turned", "the difference is taken the other way round",
             scaled(lambda s: -1.0), _MSE, rank=1, pairs=True),

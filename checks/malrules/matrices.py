@@ -80,8 +80,8 @@ def _unselected(site: Site) -> list[Gradients]:
 
 
 MATRIX_RULES: tuple[NodeRule, ...] = (
-    MalRule("matmul-not-transposed", "a matrix product is handed back without the transpose",
-            _matrix(lambda u, m, side: m @ u if side else u @ m), _MATMUL, "6", 1),
+    MalRule("matmul-not-transposed", "the transpose is left out on the way back through the "
+            "{operation}", _matrix(lambda u, m, side: m @ u if side else u @ m), _MATMUL, "6", 1),
     MalRule("matmul-order", "the two matrices are multiplied in the wrong order on the way back",
             _matrix(lambda u, m, side: u @ m.mT if side else m.mT @ u), _MATMUL, "6"),
     MalRule("matmul-order-not-transposed", "the two matrices are multiplied in the wrong order on "
@@ -91,17 +91,17 @@ MATRIX_RULES: tuple[NodeRule, ...] = (
             _matrix(lambda u, m, side: (m.mT @ u).mT if side else (u @ m.mT).mT), _MATMUL, "6", 1),
     MalRule("matmul-elementwise", "the matrices are multiplied entry by entry on the way back",
             _matrix(_elementwise), _MATMUL, "6", 3),
-    MalRule("matmul-factor", "the other factor of the matrix product is left out",
+    MalRule("matmul-factor", "the other factor of the {operation} is left out",
             _matrix(_left_out), _MATMUL, "6"),
-    MalRule("matvec-not-transposed", "a matrix-vector product is handed back without the transpose",
-            at(1, lambda s: s.x(0) @ s.u), ("Mv",), "2", 1),
+    MalRule("matvec-not-transposed", "the transpose is left out on the way back through the "
+            "{operation}", at(1, lambda s: s.x(0) @ s.u), ("Mv",), "2", 1),
     MalRule("matvec-result-transposed", "the gradient of a matrix comes out transposed",
             at(0, lambda s: torch.outer(s.x(1), s.u)), ("Mv",), "6", 1),
     MalRule("transpose-lost", "the {operation} is not undone on the way back",
             _as_it_came, ("T", "Transpose", "Permute", "View"), "6"),
-    MalRule("parts-swapped", "the parts that were joined are handed back to the wrong sides",
+    MalRule("parts-swapped", "the gradients of the parts that were joined are mixed up",
             _parts_swapped, ("Cat", "Stack"), "6"),
-    MalRule("index-overwritten", "an index that occurs twice keeps one gradient, not their sum",
+    MalRule("index-overwritten", "an index that occurs twice keeps only one of its gradients",
             _overwritten, ("Index", "Gather", "IndexSelect", "Embedding"), "6", 1),
     MalRule("selection-everywhere", "the entries that were not selected get a gradient, too",
             _unselected, ("Select", "Index", "Slice", "Gather", "IndexSelect"), "6"),

@@ -76,7 +76,7 @@ def treated_as_a_constant():
     return weighted(y, {"x": x}, e=e), "x", upstream(y) * e.detach()
 
 
-@case("held-constant")
+@case("statistic-constant")
 def a_norm_treated_as_a_constant():
     x = variable(4)
     length = torch.sqrt((x**2).sum())

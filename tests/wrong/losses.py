@@ -270,7 +270,7 @@ def batch_variance_constant():
     return graph, "X", inverse * (g - g.mean(dim=0))
 
 
-@case("held-constant", 31)
+@case("statistic-constant", 31)
 def batch_variance_by_hand_constant():
     graph, _, inverse, g = _batch_norm(by_hand=True)
     return graph, "X", inverse * (g - g.mean(dim=0))
