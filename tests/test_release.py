@@ -254,6 +254,17 @@ def test_each_student_gets_a_notebook_of_their_own(source: Path, tmp_path: Path)
     assert varied(read(source), " Zoë ") == varied(read(source), "Zoe\u0308")
 
 
+def test_each_cell_has_numbers_of_its_own(source: Path) -> None:
+    # Two exercises with the same numbers, where the answer to one gives that to the other.
+    demo = "```{code-cell} ipython3\n:tags: [varies]\n\nx = torch.tensor([0.1234, 5678.9])\n```\n"
+    cells = [
+        cell.source
+        for name in ("08_a", "08_b")
+        for cell in varied(parse(f"# A\n\n{demo}\n{demo}", name), "anna").cells[1:]
+    ]
+    assert len(set(cells)) == 4
+
+
 def test_a_lesson_without_variants_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(LessonError, match=r"05_backpropagation\.md has no cell with the tag"):
         release([source, SOURCE], tmp_path / "out", ["anna"])
@@ -268,6 +279,7 @@ def test_a_lesson_without_variants_is_refused(source: Path, tmp_path: Path) -> N
     [
         ("anna\nbo\n\n", ["anna", "bo"]),
         ("\ufeffname;Student_ID\nA;007\nB; b b \n", ["007", "b b"]),
+        ("\ufeffstudent\nanna\n", ["anna"]),
         ('student,name\n"x, y",Z\n,nobody\n', ["x, y"]),
     ],
 )

@@ -1,7 +1,7 @@
 """What `checks grade` has stored, read back."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,13 @@ class Result:
 def read(folder: Path) -> tuple[list[Result], list[str]]:
     """Read all results of a run, in order; and a sentence for each file that cannot be read."""
     results, problems = [], []
-    for path in _files(folder):
+    for path in sorted(folder.glob("*/*.json")):
         try:
             results.append(_result(json.loads(path.read_text(encoding="utf-8")), path.stem))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             problems.append(f"{path}: this is not a result of `checks grade`, and was left out.")
     key = lambda result: (result.assignment, result.student.casefold(), result.file)  # noqa: E731
     return sorted(results, key=key), problems
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.glob("*/*.json")):
-        if not path.name.startswith("."):  # half written
-            yield path
 
 
 def _result(stored: Mapping[str, Any], file: str) -> Result:
