@@ -59,6 +59,7 @@ class Cage:
         self._thread = threading.Thread(target=self._work, name="checks.rule", daemon=True)
         self._output = _Output(threading.current_thread())
         self._watch = _Watch(self._thread)
+        self._is_left = False
 
     @property
     def printed(self) -> str:
@@ -89,6 +90,8 @@ class Cage:
     def __exit__(self, *_: object) -> None:
         self._jobs.put(None)
         self._stack.close()
+        if not self._is_left:
+            self._thread.join(_PATIENCE)
 
     def call(
         self, function: Callable[..., object], calls: Sequence[Sequence[object]]
@@ -98,9 +101,9 @@ class Cage:
         Raises:
             TimeUpError: it did not return in time. The cage cannot be used again.
         """
-        self._jobs.put((function, calls))
-        deadline = time.monotonic() + SECONDS
         try:
+            self._jobs.put((function, calls))
+            deadline = time.monotonic() + SECONDS
             while time.monotonic() < deadline:
                 try:
                     return self._done.get(timeout=_SLICE)
@@ -121,12 +124,18 @@ class Cage:
 
     def _stop(self) -> None:
         """End the function. What waits outside of Python is left behind, and ends when it wakes."""
+        self._is_left = True
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        thread, error = ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(TimeUpError)
         deadline = time.monotonic() + _PATIENCE
-        while self._thread.is_alive() and time.monotonic() < deadline:
-            # Again and again: the function may catch what is raised in it.
-            raise_in(ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(TimeUpError))
-            self._thread.join(0.001)
+        interval = sys.getswitchinterval()
+        # Again and again, and between any two steps of the function: it may catch what it is sent.
+        sys.setswitchinterval(1e-6)
+        try:
+            while self._thread.is_alive() and time.monotonic() < deadline:
+                raise_in(thread, error)
+        finally:
+            sys.setswitchinterval(interval)
 
 
 def _called(function: Callable[..., object], arguments: Sequence[object]) -> Called:

@@ -11,10 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from checks import inputs, trial
+from checks import trial
 from checks.caged import SECONDS, Cage, Called, TimeUpError
 from checks.inputs import UPSTREAM, Recipe
 from checks.returned import BlankError, UnusableResultError, read
+from checks.smallest import TRIED
 from checks.states import StateError, quoted
 from checks.trial import Asked, Trial
 from checks.verdict import Outcome
@@ -71,6 +72,7 @@ class Examiner:
     allow_autograd: bool = False
     tried: int = 0
     answered: bool = False
+    problem: str = ""
     _found: dict[Recipe, Fault | None] = field(default_factory=dict)
     _first: tuple[Trial, Fault] | None = None
     _started: float = field(default_factory=time.monotonic)
@@ -86,10 +88,7 @@ class Examiner:
             return self._found[recipe]
         if self._is_late():
             return None
-        try:
-            made = trial.make(self.asked, recipe)
-        except StateError as error:
-            raise Stop(Fault(Outcome.INVALID, (str(error),)), about="notebook") from error
+        made = self.made(recipe)
         found = None if made is None else self._examined(made)
         self._found[recipe] = found
         if found:
@@ -106,9 +105,23 @@ class Examiner:
             made, first = self._first
             _require_same(first, self._called(made))
 
+    def fails(self, recipe: Recipe) -> bool:
+        """Whether something is wrong on an input. Raises `Stop`, as `fault` does."""
+        return self.fault(recipe) is not None
+
     def made(self, recipe: Recipe) -> Trial | None:
-        """The input, and the true gradients there."""
-        return trial.make(self.asked, recipe)
+        """The input, and the true gradients there; None where it cannot be used.
+
+        Raises:
+            Stop: the forward function cannot be used at all.
+        """
+        try:
+            return trial.make(self.asked, recipe)
+        except trial.ForwardError as error:
+            self.problem = self.problem or str(error)
+            return None
+        except StateError as error:
+            raise Stop(Fault(Outcome.INVALID, (str(error),)), about="notebook") from error
 
     def returned(self, made: Trial) -> object:
         """What the function returns, as it is."""
@@ -121,7 +134,7 @@ class Examiner:
             return now > self._failed + _SHRINKING
         sentence = (
             f"Your function is too slow: in {_BUDGET:.0f} seconds it was done with {self.tried} "
-            f"small inputs only, and {inputs.TRIED} are to be tried."
+            f"small inputs only, and {TRIED} are to be tried."
         )
         raise Stop(Fault(Outcome.INVALID, (sentence,)))
 

@@ -11,6 +11,7 @@ from checks.inputs import Recipe
 from checks.reasons import reasons
 from checks.returned import in_another_order
 from checks.settings import current
+from checks.smallest import smallest
 from checks.trial import numerals
 from checks.verdict import Outcome, Verdict
 from checks.wording import listed
@@ -24,11 +25,8 @@ def right(exercise: str, examiner: Examiner) -> Verdict:
     """The verdict where no input was found to fail."""
     count = examiner.tried
     if count < _FEWEST:
-        sentence = (
-            f"Only {count} inputs could be tried: at the others, the result of the forward "
-            "function or its gradient is not finite. Give bounds, as with `checks.numbers`."
-        )
-        return state(exercise, sentence)
+        why = examiner.problem or "At the others, the forward result or its gradient is not finite."
+        return state(exercise, f"Only {count} inputs could be tried. {why}")
     if current().feedback != "full":
         return Verdict(exercise, Outcome.CORRECT)
     # Rounded, so that the sentence does not depend on the version of Hypothesis.
@@ -61,17 +59,20 @@ def failed(exercise: str, examiner: Examiner, recipe: Recipe, foreign: str) -> V
     aside = tuple(filter(None, [foreign, *_printed(examiner)]))
     if not fault.wrong:
         return Verdict(exercise, fault.outcome, (*told, *aside))
-    if len(made.true) > 1 and _only_order(examiner, recipe):
+    whys = {name: _why(examiner, name, recipe) for name in _names(examiner, fault)}
+    mistakes = tuple(mistake for why in whys.values() for mistake in why.mistakes)
+    telling = examiner.fault(inputs.telling(examiner.asked.kinds)[0])
+    by_shape = telling is not None and telling.outcome is Outcome.INVALID
+    if (by_shape or not mistakes) and _only_order(examiner, recipe):
         order = f"Your gradients are the right ones, in another order than {listed([*made.true])}."
         return Verdict(exercise, fault.outcome, (*told, order))
-    whys = {name: _why(examiner, name, recipe) for name in _names(examiner, fault)}
+    first, *later = whys
     if fault.outcome is Outcome.WRONG and len(made.true) > 1:
+        whys |= {name: replace(whys[name], picture=None) for name in later}  # one will do
         entries = {n: whys.get(n, Verdict(n, Outcome.CORRECT)) for n in made.true}
-        mistakes = tuple(m for entry in entries.values() for m in entry.mistakes)
         return Verdict(exercise, fault.outcome, (*told, *aside), entries=entries, mistakes=mistakes)
-    why = next(iter(whys.values()))
-    sentences = (*told, *why.sentences, *aside)
-    return replace(why, exercise=exercise, outcome=fault.outcome, sentences=sentences)
+    sentences = (*told, *whys[first].sentences, *aside)
+    return replace(whys[first], exercise=exercise, outcome=fault.outcome, sentences=sentences)
 
 
 def _names(examiner: Examiner, fault: Fault) -> list[str]:
@@ -84,7 +85,7 @@ def _names(examiner: Examiner, fault: Fault) -> list[str]:
             found = examiner.fault(recipe)
             return bool(found and (not found.wrong or set(found.wrong) - names))
 
-        while names < every and (recipe := inputs.smallest(another, kinds)):
+        while names < every and (recipe := smallest(another, kinds)):
             found = examiner.fault(recipe)
             names |= set(found.wrong if found and found.wrong else every)
     return [name for name in examiner.asked.gives if name in names]
@@ -92,23 +93,27 @@ def _names(examiner: Examiner, fault: Fault) -> list[str]:
 
 def _why(examiner: Examiner, name: str, recipe: Recipe) -> Verdict:
     """What came back for one gradient, and why it is wrong."""
-    smallest = examiner.fault(recipe)
+    found = examiner.fault(recipe)
     came: tuple[str, ...] = ()
-    if smallest and smallest.outcome is Outcome.WRONG and name in smallest.wrong:
-        given = smallest.given[name]
+    if found and found.outcome is Outcome.WRONG and name in found.wrong:
+        given = found.given[name]
         if given.numel() <= _MOST_SHOWN:
             came = (f"There `{numerals(given)}` came back.",)
-    for place in (inputs.telling(examiner.asked.kinds), recipe):
+    for place in (inputs.telling(examiner.asked.kinds)[0], recipe):
         fault, made = examiner.fault(place), examiner.made(place)
         if fault and made and name in fault.wrong and name in fault.given:
-            found = reasons(made, name, fault.given[name])
-            return replace(found, sentences=(*came, *found.sentences))
+            where = made.shown_sizes() or made.shown()
+            is_shown = place == recipe
+            why = reasons(made, name, fault.given[name], "" if is_shown else f"With {where}")
+            return replace(why, sentences=(*came, *why.sentences))
     return Verdict(name, Outcome.WRONG, came)
 
 
 def _only_order(examiner: Examiner, recipe: Recipe) -> bool:
     """Whether the right gradients came, in another order."""
-    for place in (inputs.telling(examiner.asked.kinds), recipe):
+    if len(examiner.asked.gives) == 1:
+        return False
+    for place in (inputs.telling(examiner.asked.kinds)[0], recipe):
         made = examiner.made(place)
         if made and not in_another_order(examiner.returned(made), made):
             return False
@@ -120,4 +125,4 @@ def _printed(examiner: Examiner) -> tuple[str, ...]:
     text = " ".join(examiner.cage.printed.replace("`", "'").split())
     if not text:
         return ()
-    return (f"It also prints, which is not shown each time: `{text[:60]}`",)
+    return (f"It prints at each call, which is not shown here: `{text[:60]}`.",)

@@ -1,19 +1,16 @@
-"""Inputs for a function that is checked: drawn with Hypothesis, the simplest ones first.
+"""Inputs for a function that is checked, and how each is made from a few bytes.
 
 Numbers come from a table that begins with 1, 2, -1 and goes on to numbers of two decimals up to 3,
 of both signs and never 0. Sometimes one tensor is large (up to 90) and the others small, or one is
-a thousand times smaller. Sizes go from 1 to 5, each letter for itself.
+a thousand times smaller.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from random import Random
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -23,11 +20,10 @@ from checks.wording import a
 
 Size = str | int
 UPSTREAM = "upstream"
-TRIED = 100  # inputs
-_LARGEST = 5  # of a size
 _TELLING = (7, 4, 5, 3, 6, 2)  # sizes for the input on which a mistake is looked for
-_MANY = 5  # letters; where there are more, each goes to 3 only
-_PATTERN = 17  # numbers that are drawn for a tensor; a larger one repeats them
+PATTERN = 17  # numbers that are drawn for a tensor; a larger one repeats them
+_LONG_PATTERN = 61
+_SINGLE = 4
 _LARGE, _BESIDE, _SMALL = 30.0, 0.1, 0.001
 
 
@@ -148,93 +144,30 @@ def _sizes(kind: Kind) -> tuple[Size, ...]:
 def simplest(kinds: Mapping[str, Kind]) -> Recipe:
     """The smallest input of all: sizes of 1, and ones."""
     sizes = tuple((name, 1) for name in letters(kinds))
-    return Recipe(sizes, 0, (bytes(_PATTERN),) * (len(kinds) + 1))
+    return Recipe(sizes, 0, (bytes(PATTERN),) * (len(kinds) + 1))
 
 
-def telling(kinds: Mapping[str, Kind]) -> Recipe:
-    """An input on which mistakes differ from each other: unequal sizes, generic numbers."""
+def telling(kinds: Mapping[str, Kind]) -> list[Recipe]:
+    """Inputs on which mistakes differ from each other: unequal sizes, numbers of two decimals.
+
+    The first is plain; the others have each of the special profiles.
+    """
     source = Random(7)
     names = letters(kinds)
     sizes = tuple((name, _TELLING[k % len(_TELLING)]) for k, name in enumerate(names))
-    return Recipe(sizes, 0, tuple(source.randbytes(_PATTERN) for _ in range(len(kinds) + 1)))
-
-
-def smallest(fails: Callable[[Recipe], bool], kinds: Mapping[str, Kind]) -> Recipe | None:
-    """Try the function on many inputs, and return the smallest on which it fails.
-
-    The same inputs each time. Nothing is printed, and nothing is written to the disk.
-
-    Args:
-        fails: tells whether an input makes the function fail; asked once for each input.
-        kinds: the inputs.
-    """
-    known: dict[Recipe, bool] = {}
-
-    def failing(recipe: Recipe) -> bool:
-        if recipe not in known:
-            known[recipe] = fails(recipe)
-        return known[recipe]
-
-    sizes = _every_size(letters(kinds))
-    found = best = _find(failing, kinds, sizes)
-    # Numbers that fail may fit no smaller sizes: so new ones are drawn for these.
-    while found is not None:
-        sizes = sizes[: sizes.index(found.sizes)]
-        best, found = found, _find(failing, kinds, sizes) if sizes else None
-    return best
-
-
-def _every_size(names: Sequence[str]) -> list[tuple[tuple[str, int], ...]]:
-    """All that the letters may stand for, the smallest first."""
-    largest = _LARGEST if len(names) <= _MANY else _LARGEST - 2
-    every = product(range(1, largest + 1), repeat=len(names))
+    often = 1 if names else _SINGLE  # a single number tells less than many
     return [
-        tuple(zip(names, sizes, strict=True)) for sizes in sorted(every, key=lambda s: (sum(s), s))
+        Recipe(
+            sizes, profile, tuple(source.randbytes(_LONG_PATTERN) for _ in range(len(kinds) + 1))
+        )
+        for profile in range(profiles(kinds))
+        for _ in range(often)
     ]
 
 
-def _find(
-    failing: Callable[[Recipe], bool],
-    kinds: Mapping[str, Kind],
-    sizes: Sequence[tuple[tuple[str, int], ...]],
-) -> Recipe | None:
-    import hypothesis  # a tenth of a second, and only this check needs it
-    from hypothesis import strategies as st
-
-    special = 2 * (len(kinds) + 1)
-    pattern = st.binary(min_size=_PATTERN, max_size=_PATTERN)
-    recipes = st.builds(
-        Recipe,
-        st.sampled_from(sizes),
-        st.sampled_from([0] * special + list(range(1, special + 1))),  # half of them plain
-        st.tuples(*[pattern] * (len(kinds) + 1)),
-    )
-    settings = hypothesis.settings(
-        max_examples=TRIED,
-        database=None,
-        deadline=None,
-        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
-        print_blob=False,
-        verbosity=hypothesis.Verbosity.quiet,
-    )
-    with _no_constants():
-        try:
-            return hypothesis.find(recipes, failing, settings=settings, random=Random(0))
-        except (hypothesis.errors.NoSuchExample, hypothesis.errors.Unsatisfiable):
-            return None
-
-
-def _no_constants() -> AbstractContextManager[object]:
-    """Hypothesis draws nothing that it finds in the source of the modules around.
-
-    What is tried would depend on these modules, and a folder `.hypothesis` would be written.
-    """
-    try:
-        from hypothesis.internal.conjecture.providers import HypothesisProvider
-    except ImportError:  # another version; what is lost is not worth the check
-        return nullcontext()
-    nothing = mock.Mock(return_value=None)
-    return mock.patch.object(HypothesisProvider, "_maybe_draw_constant", nothing, create=True)
+def profiles(kinds: Mapping[str, Kind]) -> int:
+    """How many profiles there are: the plain one, and each tensor large or small."""
+    return 1 + 2 * (len(kinds) + 1)
 
 
 def _table() -> list[float]:

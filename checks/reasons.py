@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dis
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 
 from torch import Tensor
 
 from checks import truth
-from checks.comparison import difference
+from checks.comparison import agrees, difference
 from checks.diagnosis import explain, explained, steps_to_check
 from checks.graph import names_for
 from checks.illustration import wrong_step
@@ -27,16 +27,17 @@ from checks.truth import Question
 from checks.verdict import Outcome, Verdict
 from checks.wording import is_tensor, listed
 
-_NEARLY = 1e-4  # relative; what is that near is right but for its digits
+_NEVER = "accumulated"  # a function is called for one backward pass, and has no earlier ones
 
 
-def reasons(made: Trial, name: str, given: Tensor) -> Verdict:
+def reasons(made: Trial, name: str, given: Tensor, where: str = "") -> Verdict:
     """Say why the numbers that came back for one gradient are wrong.
 
     Args:
         made: the input.
         name: the input tensor whose gradient was asked for.
         given: the numbers, of the right shape or another.
+        where: which input that is, to begin a sentence.
     """
     verdict = Verdict(name, Outcome.WRONG)
     if current().feedback == "verdict":
@@ -50,30 +51,31 @@ def reasons(made: Trial, name: str, given: Tensor) -> Verdict:
         )
         return Verdict(name, Outcome.WRONG, (sentence,))
     try:
-        return _diagnosed(made, name, given, same_shape)
+        return _diagnosed(made, name, given, where)
     except Exception:  # no explanation is worth the verdict
         return verdict
 
 
 def _digits(given: Tensor, true: Tensor) -> int:
     """In how many digits an answer is right; 0 for one that is wrong from the start."""
-    largest = float(true.abs().max()) if true.numel() else 0.0
-    gap = (given - true).abs()
-    if not largest or not bool((gap <= _NEARLY * true.abs() + _NEARLY / 100 * largest).all()):
+    if not bool(true.any()) or not bool(agrees(given, true).all()):
         return 0
-    return max(int(-math.log10(max(float(gap.max()) / largest, 1e-15))), 1)
+    share = float((given - true).abs().max() / true.abs().max())
+    return max(int(-math.log10(max(share, 1e-15))), 1)
 
 
-def _diagnosed(made: Trial, name: str, given: Tensor, same_shape: bool) -> Verdict:
+def _diagnosed(made: Trial, name: str, given: Tensor, where: str) -> Verdict:
     question = _question(made)
     tensors = (*question.wrt.values(), *made.inputs.values())
     names = names_for(question.nodes, [*question.wrt.items(), *made.inputs.items()])
     search, numbers = Search(question, name, tensors), Given(given)
-    mistakes = explain(search, numbers)
+    mistakes = [mistake for mistake in explain(search, numbers) if mistake.name != _NEVER]
     full = current().feedback == "full"
-    told = _differs(made, given, made.true[name], not mistakes and full) if same_shape else ()
+    told = _differs(made, given, made.true[name], not mistakes and full)
     if full:
         told += explained(mistakes, numbers, names)
+    if told and where:
+        told = (f"{where}: {told[0]}", *told[1:])
     if not full or not mistakes:
         told += steps_to_check(search, names, mistakes[:1])
     marked = [mistake.node for mistake in mistakes if mistake.node is not None]
@@ -82,7 +84,7 @@ def _diagnosed(made: Trial, name: str, given: Tensor, same_shape: bool) -> Verdi
     return Verdict(
         name,
         Outcome.WRONG,
-        _placed(made, told),
+        told,
         mistakes=tuple(mistake.name for mistake in mistakes[:1]),
         picture=picture,
     )
@@ -99,17 +101,11 @@ def _question(made: Trial) -> Question:
 
 
 def _differs(made: Trial, given: Tensor, true: Tensor, pattern: bool) -> tuple[str, ...]:
+    if given.shape != true.shape:
+        return ()
     sizes = {n for t in made.inputs.values() for n in (*t.shape, t.numel())}
     found = difference(given, true, sizes=sizes)
     return found.sentences if pattern else found.sentences[: found.total > 1]
-
-
-def _placed(made: Trial, sentences: Sequence[str]) -> tuple[str, ...]:
-    """Say of which input the sentences are."""
-    if not sentences:
-        return ()
-    where = made.shown() if not made.sizes else made.shown_sizes()
-    return (f"With {where}: {sentences[0]}" if where else sentences[0], *sentences[1:])
 
 
 def foreign(function: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from checks import answers, nesting
 from checks.answers import ShapeError, UnansweredError, UnusableError
 from checks.trial import Trial
 from checks.wording import a, is_tensor, listed, written
+
+_MOST_ENTRIES = 10_000  # of a result of another shape, for which a mistake is looked for
 
 
 class BlankError(Exception):
@@ -53,6 +56,8 @@ def _one(part: object, name: str, trial: Trial) -> Tensor:
         return answers.read(part, trial.true[name].shape).clone()
     except ShapeError as error:
         sentence = _shape(error.came, name, trial)
+        if math.prod(error.came) > _MOST_ENTRIES:
+            raise UnusableResultError(sentence) from error
         try:
             numbers = answers.read(part, error.came).clone()
         except (UnansweredError, UnusableError):
@@ -87,16 +92,16 @@ def _parts(returned: Any, trial: Trial) -> dict[str, object]:
                 f"It returned a dict with the keys {listed(keys)}. Expected: {listed(names)}."
             )
         return {name: dict.__getitem__(returned, name) for name in names}
+    parts = list(nesting.entries(returned)) if issubclass(kind, (tuple, list)) else None
+    if parts and len(parts) == len(trial.inputs) > len(names):
+        # None for an input without a gradient, as PyTorch has it.
+        by_input = dict(zip(trial.inputs, parts, strict=True))
+        if all(part is None for name, part in by_input.items() if name not in names):
+            return {name: by_input[name] for name in names}
     if len(names) == 1:
         return {names[0]: _alone(returned, trial.true[names[0]])}
-    if not issubclass(kind, (tuple, list)):
+    if parts is None:
         raise UnusableResultError(f"It returned {a(returned)}. Expected: {_several(names)}.")
-    parts = list(nesting.entries(returned))
-    every = list(trial.inputs)
-    if len(parts) == len(every) > len(names):  # None for an input without one, as PyTorch has it
-        pairs = list(zip(every, parts, strict=True))
-        if all(part is None for name, part in pairs if name not in names):
-            parts = [part for name, part in pairs if name in names]
     if len(parts) != len(names):
         results = f"{len(parts)} result{'' if len(parts) == 1 else 's'}"
         raise UnusableResultError(f"It returned {results}. Expected: {_several(names)}.")

@@ -16,6 +16,7 @@ from checks.examine import Examiner, Stop
 from checks.findings import failed, right, stopped
 from checks.inputs import UPSTREAM, Kind, Numbers, Recipe
 from checks.reasons import foreign
+from checks.smallest import smallest
 from checks.states import StateError
 from checks.trial import Asked
 from checks.verdict import Outcome, Verdict
@@ -150,11 +151,14 @@ def _smallest_failing(examiner: Examiner) -> Recipe | None:
         Stop: something is wrong everywhere.
     """
     kinds = examiner.asked.kinds
-    telling = inputs.telling(kinds)
-    faults = [examiner.fault(inputs.simplest(kinds)), examiner.fault(telling)]
-    for fault in faults:
+    plain, *special = inputs.telling(kinds)
+    for recipe in (inputs.simplest(kinds), plain):
+        fault = examiner.fault(recipe)
         if fault and fault.outcome is Outcome.UNANSWERED and not examiner.answered:
             raise Stop(fault)
-    recipe = inputs.smallest(lambda recipe: bool(examiner.fault(recipe)), kinds)
+    found = smallest(examiner.fails, kinds)
+    if found is None:
+        failing = next((recipe for recipe in (plain, *special) if examiner.fails(recipe)), None)
+        found = failing and (smallest(examiner.fails, kinds, failing.profile) or failing)
     examiner.ask_again()
-    return telling if recipe is None and faults[1] else recipe
+    return found

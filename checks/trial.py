@@ -91,18 +91,19 @@ class Trial:
         return moved
 
 
+class ForwardError(StateError):
+    """The forward function raised an error, perhaps on this input only."""
+
+
 def make(asked: Asked, recipe: Recipe) -> Trial | None:
     """Make the input, and ask PyTorch; None where the result or a gradient is not finite.
 
     Raises:
-        StateError: the forward function cannot be used.
+        ForwardError: the forward function raised an error on this input.
+        StateError: it cannot be used at all.
     """
     inputs = recipe.inputs(asked.kinds)
-    try:
-        result, own = _forward(asked, inputs)
-    except StateError as error:
-        sizes = ", ".join(f"`{letter} = {size}`" for letter, size in recipe.sizes)
-        raise StateError(f"{error} The sizes were {sizes}." if sizes else str(error)) from error
+    result, own = _forward(asked, inputs)
     if result.dtype is not torch.float64:
         raise StateError(
             f"The function given as `of` must compute in float64, as its inputs are; it returned "
@@ -118,7 +119,11 @@ def make(asked: Asked, recipe: Recipe) -> Trial | None:
 def _forward(asked: Asked, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The result, and the copies of the inputs that it was computed from."""
     own = {n: truth.fresh(t) if n in asked.gives else t.clone() for n, t in inputs.items()}
-    result = states.checked_result(truth.evaluate(asked.of, own), states.FUNCTION)
+    try:
+        returned = truth.evaluate(asked.of, own)
+    except StateError as error:
+        raise ForwardError(str(error)) from error
+    result = states.checked_result(returned, states.FUNCTION)
     return result, {name: own[name] for name in asked.gives}
 
 
@@ -133,5 +138,5 @@ def _backward(result: Tensor, own: Mapping[str, Tensor], upstream: Tensor) -> di
 def numerals(tensor: Tensor) -> str:
     """Write numbers as Python would, in at most ten digits."""
     if tensor.ndim == 0:
-        return f"{tensor.item():.10g}"
+        return f"{tensor.item() + 0.0:.10g}"  # 0 for -0
     return f"[{', '.join(map(numerals, tensor))}]"
