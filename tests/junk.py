@@ -13,6 +13,9 @@ import torch
 class LyingTensor(torch.Tensor):
     """Says of everything that it is asked what the asker wants to hear."""
 
+    def __repr__(self):  # pytest and Hypothesis show it, and its inherited one lies as well
+        return "LyingTensor()"
+
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         if func is torch.Tensor.shape.__get__:
