@@ -21,8 +21,8 @@ from checks.malrules import (
     NodeRule,
 )
 from checks.replay import Exhausted, Replay, Sent, Step, as_they_are, handed
-from checks.site import NotKnownError, Site
-from checks.spans import Span, spans
+from checks.site import NotKnownError, Site, known
+from checks.spans import At, Span, spans
 
 T = TypeVar("T")
 
@@ -113,12 +113,14 @@ class Breaker:
         return found
 
     def _span_site(self, span: Span, arriving: Gradients) -> list[Site]:
-        (u,), value = arriving, self.values.get((span.top, 0))
-        if u is None or value is None:
+        if span.kind == "Composition" and span.bottom == self.replay.target:
             raise NotKnownError
-        right = span.derivative(u, value, span.dims)
-        inputs = (span.bottom,)
-        return [Site(span.top, arriving, (right,), self.values, span.kind, inputs, span.dims)]
+        right = span.derivative(At(known(arriving[0]), span, self.values))
+        ways: list[tuple[Edge, Tensor | None]] = [(span.bottom, right)]
+        if span.kind == "Composition":
+            ways.append((self.replay.target, None))
+        inputs, raw = zip(*ways, strict=True)
+        return [Site(span.top, arriving, raw, self.values, span.kind, inputs, span.dims)]
 
     def _broadcasts(self, node: Node) -> list[tuple[int, Broadcast]]:
         """The inputs of a step that were used many times."""

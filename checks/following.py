@@ -9,20 +9,26 @@ them, and goes on with the learner's number. The graph knows their order.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
 from checks import backward
 from checks.answers import ShapeError
 from checks.backward import Edge
+from checks.comparison import agrees
 from checks.deliver import invalid, unanswered
+from checks.diagnosis import steps_to_check
 from checks.judging import Case, agrees_with, correct, is_right, other_shape, read, wrong
+from checks.search import Search
 from checks.settings import current
 from checks.truth import Question
 from checks.verdict import Outcome, Verdict, overall
 from checks.why import why
 from checks.wording import listed, what_came
 
+_FAULTY = (Outcome.WRONG, Outcome.INVALID)
+_BEGIN = "Begin with `{}`: on the way back it is the first that is not right."
 _FOLLOWS = "It is not the true gradient, but it follows from your own upstream gradient."
 _ROUNDED = "It follows from your own upstream gradient, which is right, but rounded too much."
 
@@ -46,7 +52,13 @@ def judge_several(exercise: str, answer: object, case: Case) -> Verdict:
         return Verdict(exercise, Outcome.INVALID, (sentence,), entries=entries)
     if outcome is Outcome.UNANSWERED and all(e.outcome is outcome for e in entries.values()):
         return unanswered(exercise)
-    sentences = _first_wrong(entries, case.question) if current().feedback != "verdict" else ()
+    first = _first_wrong(entries, case.question)
+    # One picture is enough: that of the step to begin with.
+    entries = {
+        name: e if name == first else replace(e, picture=None) for name, e in entries.items()
+    }
+    several = sum(entry.outcome in _FAULTY for entry in entries.values()) > 1
+    sentences = (_BEGIN.format(first),) if several and first and not _is_exam() else ()
     mistakes = tuple(m for entry in entries.values() for m in entry.mistakes)
     return Verdict(exercise, outcome, sentences, entries=entries, mistakes=mistakes)
 
@@ -74,6 +86,8 @@ def _entries(typed: Mapping[str, object], case: Case) -> dict[str, Verdict]:
             entries[name] = _following(name, _ROUNDED, 1.0)
         elif follows(from_all):
             entries[name] = _following(name, _FOLLOWS, current().follow_through)
+        elif _tells(numbers[name], question, given.keys() - right - {name}, right):
+            entries[name] = _without_reason(name, case)
         else:
             entries[name] = wrong(name, numbers[name], typed[name], case, name, cuts)
     for name, came in given.items():
@@ -85,8 +99,32 @@ def _entries(typed: Mapping[str, object], case: Case) -> dict[str, Verdict]:
 
 
 def _following(name: str, sentence: str, worth: float) -> Verdict:
-    told = (sentence,) if current().feedback != "verdict" else ()
+    told = () if _is_exam() else (sentence,)
     return Verdict(name, Outcome.WRONG, told, follows=True, worth=worth)
+
+
+def _tells(
+    numbers: Tensor, question: Question, still_open: Collection[str], found: Collection[str]
+) -> bool:
+    """Whether wrong numbers are the right ones of a gradient that is still to be found.
+
+    Who takes one gradient for another, and is told so, is told the other.
+    """
+
+    def among(names: Collection[str]) -> bool:
+        others = (question.gradients[name] for name in names)
+        return any(
+            other.shape == numbers.shape and bool(agrees(numbers, other.to(numbers.dtype)).all())
+            for other in others
+        )
+
+    return among(still_open) and not among(found)
+
+
+def _without_reason(name: str, case: Case) -> Verdict:
+    search = Search(case.question, name, case.tensors)
+    told = steps_to_check(search, case.names) if current().feedback == "full" else ()
+    return Verdict(name, Outcome.WRONG, told)
 
 
 def _cuts(
@@ -122,13 +160,14 @@ def _reason(case: Case, name: str) -> Callable[[], str]:
     return lambda: "" if goes_on else why(question, name, case.names)
 
 
-def _first_wrong(entries: Mapping[str, Verdict], question: Question) -> tuple[str, ...]:
-    """Name the first wrong step, in the order of the backward pass, where several are not right."""
-    faulty = (Outcome.WRONG, Outcome.INVALID)
-    not_right = [name for name, entry in entries.items() if entry.outcome in faulty]
-    here = [name for name in not_right if not entries[name].follows]
-    if not here or len(not_right) < 2 or question.is_large:
-        return ()
+def _first_wrong(entries: Mapping[str, Verdict], question: Question) -> str:
+    """The first entry, in the order of the backward pass, that is wrong by itself; or ''."""
+    wrong_here = [name for name, e in entries.items() if e.outcome in _FAULTY and not e.follows]
+    if not wrong_here or question.is_large:
+        return ""
     place = {node: number for number, node in enumerate(question.nodes)}
-    first = min(here, key=lambda name: place[question.edges[name][0]])
-    return (f"Begin with `{first}`: on the way back it is the first that is not right.",)
+    return min(wrong_here, key=lambda name: place[question.edges[name][0]])
+
+
+def _is_exam() -> bool:
+    return current().feedback == "verdict"

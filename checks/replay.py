@@ -23,7 +23,7 @@ from checks.truth import Question
 Step: TypeAlias = Callable[[Gradients], "Sent"]
 Sent: TypeAlias = list[tuple[Edge, Tensor]]
 
-_MOST_WORK = 60_000  # steps of small tensors, all passes together; about half a second
+_MOST_WORK = 30_000  # steps of small tensors, all passes together; about half a second
 _NUMBERS = 4096  # so many numbers cost as much to handle as one step
 _PRODUCTS = 250_000  # and so many products in a matrix product
 _PRODUCING = ("Mm", "Bmm", "Addmm", "Baddbmm", "Convolution")

@@ -59,7 +59,7 @@ class Site:
     @property
     def u(self) -> Tensor:
         """The upstream gradient of the (first) output."""
-        return _known(next((u for u in self.arriving if u is not None), None))
+        return known(next((u for u in self.arriving if u is not None), None))
 
     @property
     def right(self) -> Tensor:
@@ -68,7 +68,7 @@ class Site:
 
     def raw_at(self, slot: int) -> Tensor:
         """What the input `slot` rightly gets, before broadcasting is undone."""
-        return _known(self.raw[slot])
+        return known(self.raw[slot])
 
     def has(self, slot: int) -> bool:
         """Whether a gradient goes to this input."""
@@ -80,12 +80,12 @@ class Site:
 
     def x(self, slot: int) -> Tensor:
         """The forward value of an input."""
-        return _known(self._operand(slot))
+        return known(self._operand(slot))
 
     @property
     def y(self) -> Tensor:
         """The forward value of the (first) output."""
-        return _known(self.values.get((self.node, 0)))
+        return known(self.values.get((self.node, 0)))
 
     def saved(self, name: str) -> Any:
         """What the node has saved under a name."""
@@ -121,6 +121,8 @@ class Site:
     @property
     def exponent(self) -> float:
         """The exponent of a power, where it is a number other than 0 and 1."""
+        if self.is_span:
+            return 2.0  # x * x
         exponent = self.saved("exponent")
         if not isinstance(exponent, (int, float)) or exponent in (0, 1):
             raise NotKnownError
@@ -131,16 +133,19 @@ class Site:
         child, _ = self.inputs[0]
         if child is None or kind(child) != "Sub":
             raise NotKnownError
-        return _known(self.values.get(child.next_functions[0]))
+        return known(self.values.get(child.next_functions[0]))
 
-    def inner_inputs(self) -> list[Tensor]:
+    def inner_inputs(self, slot: int = 0) -> list[Tensor]:
         """What goes into the step before this one, where it has the shape of what comes out."""
-        child, number = self.inputs[0]
+        child, number = self.inputs[slot]
         if child is None:
             return []
-        places = [self.values.get(place) for place in child.next_functions if place[0] is not None]
-        shape = child._input_metadata[number].shape
-        return [x for x in places if x is not None and list(x.shape) == list(shape)]
+        found = [
+            constant(child, k) if place[0] is None else self.values.get(place)
+            for k, place in enumerate(child.next_functions)
+        ]
+        shape = list(child._input_metadata[number].shape)
+        return [x for x in found if x is not None and list(x.shape) == shape]
 
     # -- reductions ----------------------------------------------------------------------------
 
@@ -196,7 +201,7 @@ class Site:
 
     def normalisation(self) -> Normalisation:
         """What a batch or layer norm normalises with, where it computes that from its input."""
-        x, mean, inverse = (_known(self.saved(n)) for n in ("input", "result1", "result2"))
+        x, mean, inverse = (known(self.saved(n)) for n in ("input", "result1", "result2"))
         if mean.numel() == 0:
             raise NotKnownError  # batch norm in eval mode: nothing is computed from the input
         layer = self.kind == "NativeLayerNorm"
@@ -239,7 +244,8 @@ def saved_dims(node: Node, ndim: int) -> tuple[int, ...]:
     return tuple((d - 2**64 if d >= 2**63 else d) % max(1, ndim) for d in dims)
 
 
-def _known(value: Tensor | None) -> Tensor:
+def known(value: Tensor | None) -> Tensor:
+    """The value. NotKnownError where there is none."""
     if value is None:
         raise NotKnownError
     return value

@@ -6,23 +6,48 @@ division. So the mal-rules of softmax apply to such a group as they do to PyTorc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from checks import backward
 from checks.backward import Edge, Node, is_leaf
 from checks.graph import kind
-from checks.site import saved_dims
+from checks.site import known, saved_dims
 
-# Given the upstream gradient, the value of the result and the dimensions: the right gradient.
-Derivative = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
+
+@dataclass(frozen=True)
+class At:
+    """Where a span is differentiated: its upstream gradient, and the forward values around it."""
+
+    u: Tensor
+    span: Span
+    values: Mapping[Edge, Tensor]
+
+    @property
+    def x(self) -> Tensor:
+        """What goes in."""
+        return known(self.values.get(self.span.bottom))
+
+    @property
+    def y(self) -> Tensor:
+        """What comes out."""
+        return known(self.values.get((self.span.top, 0)))
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions over which it normalises."""
+        return self.span.dims
 
 
 @dataclass(frozen=True)
 class Span:
     """Nodes that are together one function of one tensor.
+
+    A span of kind "Composition" is one function of what another one made, and goes on also to the
+    tensor that is asked for.
 
     Attributes:
         kind: the function, by the name under which mal-rules know it.
@@ -36,12 +61,12 @@ class Span:
     top: Node
     bottom: Edge
     dims: tuple[int, ...]
-    derivative: Derivative
+    derivative: Callable[[At], Tensor]
 
 
 def spans(node: Node) -> Iterator[Span]:
     """The spans whose last node is `node`."""
-    for recognise in (_softmax, _log_softmax, _sigmoid, _composition):
+    for recognise in (_softmax, _log_softmax, _sigmoid, _square, _composition):
         span = recognise(node)
         if span is not None:
             yield span
@@ -101,23 +126,35 @@ def _sigmoid(node: Node) -> Span | None:
         assert inner is not None
         bottom = _input(inner)
         inner = bottom[0]
-    return Span("Sigmoid", node, bottom, (), lambda u, y, _: u * y * (1 - y))
+    return Span("Sigmoid", node, bottom, (), lambda at: at.u * at.y * (1 - at.y))
+
+
+def _square(node: Node) -> Span | None:
+    """x * x."""
+    if kind(node) != "Mul" or len(set(node.next_functions)) != 1:
+        return None
+    return Span("Pow", node, _input(node), (), lambda at: 2 * at.u * at.x)
 
 
 def _composition(node: Node) -> Span | None:
-    """One function of one variable inside another."""
-    inner = _input(node)[0] if _single(node) else None
-    if inner is None or is_leaf(inner) or not _single(inner):
+    """One function of one variable, of what another step made."""
+    if len(node.next_functions) != 1 or _input(node)[0] is None or is_leaf(_input(node)[0]):
         return None
-    return Span("Composition", node, _input(inner), (), lambda u, _, __: u)
+
+    def derivative(at: At) -> Tensor:
+        (found,) = backward.call(node, (at.u,))
+        assert found is not None
+        return found
+
+    return Span("Composition", node, _input(node), (), derivative)
 
 
-def _softmax_derivative(u: Tensor, s: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return s * (u - (u * s).sum(dims, keepdim=True))
+def _softmax_derivative(at: At) -> Tensor:
+    return at.y * (at.u - (at.u * at.y).sum(at.dims, keepdim=True))
 
 
-def _log_softmax_derivative(u: Tensor, y: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return u - torch.exp(y) * u.sum(dims, keepdim=True)
+def _log_softmax_derivative(at: At) -> Tensor:
+    return at.u - torch.exp(at.y) * at.u.sum(at.dims, keepdim=True)
 
 
 def _is(node: Node | None, name: str) -> bool:

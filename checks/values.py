@@ -27,9 +27,12 @@ def forward_values(
         inside: the same nodes, to look up.
     """
     values: dict[Edge, Tensor] = {}
+    around = set(inside)
+    for _ in range(2):  # what was computed beside them, and from what
+        around |= {child for node in around if node for child, _ in node.next_functions}
     for tensor in tensors:
         place = place_of(tensor)
-        if place is not None and place[0] in inside:
+        if place is not None and place[0] in around:
             values.setdefault(place, tensor.detach())
     for node in nodes:
         if is_leaf(node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from checks.backward import Gradients
+from checks.graph import kind
 from checks.malrules.rule import MalRule, NodeRule, at, each, only, scaled
 from checks.site import NotKnownError, Site
 
@@ -27,6 +28,23 @@ def one_size(site: Site) -> list[Gradients]:
     """Divided by the number of rows or of columns, where it should be by that of entries."""
     sizes = {n for n in site.shape(0) if 1 < n < site.count}
     return [site.put(0, site.right * (site.count / n)) for n in sorted(sizes)]
+
+
+def _divisor_one_size(site: Site) -> list[Gradients]:
+    """A sum over N · D entries that is divided by N · D: divided by N or by D alone."""
+    total, _ = site.inputs[0]
+    if total is None or kind(total) != "Sum" or site.x(1).numel() != 1:
+        raise NotKnownError
+    summed, number = total.next_functions[0]
+    divisor = float(site.x(1))
+    sizes = {n for n in summed._input_metadata[number].shape if 1 < n < divisor}
+    return [site.put(0, site.right * (divisor / n)) for n in sorted(sizes)]
+
+
+def _without_constant(site: Site) -> list[Gradients]:
+    """A product with one constant number, of which the number is left out."""
+    (slot,) = [k for k in range(len(site.raw)) if site.has(k)]
+    return [site.put(slot, site.u)] if site.x(1 - slot).numel() == 1 else []
 
 
 def _degrees_of_freedom(site: Site) -> float:
@@ -89,6 +107,12 @@ ARITHMETIC_RULES: tuple[NodeRule, ...] = (
             scaled(lambda s: -1.0), ("Reciprocal",), rank=1),
     MalRule("reciprocal-square", "the square is missing in the derivative of the reciprocal",
             only(lambda s: -s.u * s.y), ("Reciprocal",)),
+    MalRule("division-left-out", "the division is left out",
+            at(0, lambda s: s.u), ("Div",), "1", 1, True),
+    MalRule("divisor-one-size", "the sum is divided by the number of rows or of columns alone",
+            _divisor_one_size, ("Div",), "6", 2, True),
+    MalRule("factor-left-out", "the other factor of the product is left out",
+            _without_constant, ("Mul",), rank=2, pairs=True),
     # reductions
     MalRule("mean-count", "the mean is differentiated like a sum",
             scaled(lambda s: s.count), ("Mean",), "1", 1, True),

@@ -39,6 +39,11 @@ def _without_exponent(site: Site) -> list[Gradients]:
     return [] if site.exponent == 2 else [site.put(0, site.u * site.exponent * site.x(0))]
 
 
+def _integrated(site: Site) -> list[Gradients]:
+    n = site.exponent
+    return [] if n == -1 else [site.put(0, site.u * site.x(0) ** (n + 1) / (n + 1))]
+
+
 def _by_prediction(site: Site) -> Tensor:
     return site.u * site.exponent * site.minuend() ** (site.exponent - 1)
 
@@ -83,6 +88,10 @@ FUNCTION_RULES: tuple[NodeRule, ...] = (
             only(lambda s: s.u * s.exponent * s.x(0) ** s.exponent), _POW),
     MalRule("power-without-exponent", "the exponent is lost in the derivative of the {operation}",
             _without_exponent, _POW, rank=3),
+    MalRule("power-lowered-factor", "the lowered exponent is the factor in the derivative of the "
+            "{operation}", only(lambda s: s.right * (s.exponent - 1) / s.exponent), _POW, rank=3),
+    MalRule("power-integrated", "the {operation} is integrated, not differentiated",
+            _integrated, _POW, rank=4),
     MalRule("power-inside", "what stands inside the {operation} is left out of its derivative",
             only(lambda s: s.u * s.exponent + 0 * s.x(0)), _POW),
     MalRule("power-itself", "the {operation} itself is used where its derivative belongs",
@@ -125,6 +134,8 @@ FUNCTION_RULES: tuple[NodeRule, ...] = (
             only(lambda s: s.u * (1 - s.y)), ("Tanh",), "6"),
     MalRule("tanh-itself", "tanh itself is used where its derivative belongs",
             only(lambda s: s.u * s.y), ("Tanh",), "6", 3),
+    MalRule("tanh-sign", "the minus sign in the derivative of tanh is lost",
+            only(lambda s: s.u * (1 + s.y**2)), ("Tanh",), "6", 3),
     MalRule("sigmoid-input", "the derivative of the sigmoid is computed from its input, not from "
             "its output", only(lambda s: s.u * s.x(0) * (1 - s.x(0))), ("Sigmoid",), "6", 1),
     MalRule("sigmoid-one-factor", "one factor of the derivative of the sigmoid is missing",

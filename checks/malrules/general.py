@@ -56,22 +56,33 @@ def _held_constant(site: Site) -> list[Gradients]:
 
 
 def _composition_as_product(site: Site) -> list[Gradients]:
-    """f(g(x)) differentiated as if it were f · g: f′·g + f·g′."""
-    outer, (inner, number) = site.node, site.node.next_functions[0]
-    f, g = site.y, site.values.get((inner, number))
-    (below,) = site.raw
-    if g is None or below is None or not f.shape == g.shape == site.u.shape == below.shape:
+    """f(g(x)) differentiated as if it were f · g: f goes on to g, and f′ · g straight to x."""
+    f, g = site.y, site.x(0)
+    if site.shape(0) != site.shape(1) or f.shape != g.shape:
         raise NotKnownError
-    (first,) = backward.call(outer, (site.u,))
-    (second,) = backward.call(inner, (site.u * f,))
-    if first is None or second is None:
-        raise NotKnownError
-    return [site.put(0, first * g + second)]
+    return [(site.u * f, site.right * g)]
+
+
+def _before_a_step(site: Site) -> list[Gradients]:
+    """A product with what goes into the step that made the other factor: Z for H = tanh(Z)."""
+    found = []
+    left, right = len(site.raw) - 2, len(site.raw) - 1  # a linear layer has its bias before them
+    for slot, other in ((left, right), (right, left)):
+        if not site.has(slot):
+            continue
+        for x in site.inner_inputs(other):
+            if site.kind == "Mul":
+                found.append(site.put(slot, site.u * x))
+            else:
+                found.append(site.put(slot, site.u @ x.mT if slot == left else x.mT @ site.u))
+    return found
 
 
 GENERAL_RULES: tuple[NodeRule, ...] = (
     MalRule("composition-as-product", "one function inside another is differentiated like a "
             "product of the two", _composition_as_product, ("Composition",), rank=4),
+    MalRule("factor-before-a-step", "a factor is taken from before the step that made it",
+            _before_a_step, ("Mul", "Mm", "Bmm", "Addmm"), "6", 3),
     MalRule("local-one", "the local gradient is left out", _local_as_one, rank=3),
     MalRule("upstream-ignored", "the upstream gradient is not multiplied in", _without_upstream,
             rank=3),
@@ -189,7 +200,7 @@ ResultRule: TypeAlias = MalRule[Result, Tensor]
 
 
 def _accumulated(result: Result) -> list[Tensor]:
-    found = [2 * result.right, 3 * result.right]
+    found = [times * result.right for times in (2, 3, 4, 5)]
     return found if result.stored is None else [result.right + result.stored, *found]
 
 

@@ -83,6 +83,36 @@ def times_the_denominator():
     return graph, "a", u * b
 
 
+@case("division-left-out", 2)
+def a_sum_not_divided():
+    graph, name, wrong = _squares(lambda x: x.sum() / 15)
+    return graph, name, wrong
+
+
+@case("power-factor+division-left-out", 2)
+def a_sum_not_divided_and_the_two_left_out():
+    graph, name, wrong = _squares(lambda x: x.sum() / 15)
+    return graph, name, wrong / 2
+
+
+@case("divisor-one-size", 3)
+def a_sum_divided_by_the_rows_alone():
+    graph, name, wrong = _squares(lambda x: x.sum() / 15)
+    return graph, name, wrong / 3
+
+
+@case("factor-left-out")
+def one_half_left_out():
+    graph, name, wrong = _squares(lambda x: 0.5 * x.sum())
+    return graph, name, wrong
+
+
+@case("factor-left-out", 2)
+def one_over_the_count_in_front_left_out():
+    graph, name, wrong = _squares(lambda x: (1 / 15) * x.sum())
+    return graph, name, wrong
+
+
 # -- reductions ------------------------------------------------------------------------------------
 
 

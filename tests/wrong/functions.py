@@ -16,6 +16,8 @@ function_of_one("power-factor", torch.square, lambda x: x, 1)
 function_of_one("power-factor", cube, lambda x: x**2, 1)
 function_of_one("power-exponent", cube, lambda x: 3 * x**3)
 function_of_one("power-without-exponent", cube, lambda x: 3 * x)
+function_of_one("power-lowered-factor", cube, lambda x: 2 * x**2)
+function_of_one("power-integrated", cube, lambda x: x**4 / 4)
 function_of_one("power-inside", cube, lambda x: 3 + 0 * x, 19)
 function_of_one("power-itself", cube, lambda x: x**3)
 
@@ -94,6 +96,7 @@ function_of_one("sin-itself", torch.sin, torch.sin)
 function_of_one("cos-itself", torch.cos, torch.cos)
 function_of_one("tanh-input", torch.tanh, lambda x: 1 - x**2, 6)
 function_of_one("tanh-square", torch.tanh, lambda x: 1 - torch.tanh(x))
+function_of_one("tanh-sign", torch.tanh, lambda x: 1 + torch.tanh(x) ** 2)
 function_of_one("tanh-itself", torch.tanh, torch.tanh)
 function_of_one("sigmoid-input", torch.sigmoid, lambda x: x * (1 - x), 6)
 function_of_one("sigmoid-one-factor", torch.sigmoid, torch.sigmoid)
@@ -156,6 +159,26 @@ def the_outer_derivative_of_a_sine():
     y = torch.sin(s)
     wrong = upstream(y) * torch.cos(x.detach()) * 2 * x.detach()
     return weighted(y, {"x": x}, s=s), "x", wrong
+
+
+@case("composition-as-product", 7)
+def the_square_of_a_line_as_a_product():
+    # (3x + 1)²: f = g² and g = 3x + 1, so f′ g + f g′ = 2g · g + g² · 3.
+    x = variable(4)
+    g = 3 * x + 1
+    y = g**2
+    at = g.detach()
+    return weighted(y, {"x": x}, g=g), "x", upstream(y) * (2 * at * at + at**2 * 3)
+
+
+@case("prediction-for-residual", 19)
+def the_prediction_in_a_residual_times_itself():
+    X, t, w = data(7, 3), data(7, seed=1), variable(3)
+    p = X @ w
+    R = p - t
+    loss = (R * R).mean()
+    wrong = upstream(loss) * 2 / 7 * X.T @ p.detach()
+    return weighted(loss, {"w": w}, X=X, t=t, p=p, R=R), "w", wrong
 
 
 @case("composition-as-product", 7)

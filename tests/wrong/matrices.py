@@ -75,6 +75,25 @@ def entry_by_entry():
     return graph, "B", u * A
 
 
+@case("factor-before-a-step")
+def the_input_of_the_activation():
+    # dW2 = Zᵀ u for Hᵀ u, where H = tanh(Z).
+    X, W1, W2 = data(7, 4), variable(4, 5), variable(5, 3)
+    Z = X @ W1
+    H = torch.tanh(Z)
+    y = H @ W2
+    wrong = Z.detach().T @ upstream(y)
+    return weighted(y, {"W2": W2}, X=X, W1=W1, Z=Z, H=H), "W2", wrong
+
+
+@case("factor-before-a-step")
+def the_input_of_a_sine():
+    a, x = variable(4), variable(4, seed=1)
+    s = torch.sin(x)
+    y = a * s
+    return weighted(y, {"a": a}, x=x, s=s), "a", upstream(y) * x.detach()
+
+
 @case("matmul-factor", 20)
 def the_input_left_out():
     X, t, W, b = data(7, 4), data(7, 5, seed=1), variable(4, 5), variable(5)
