@@ -68,7 +68,63 @@ def a_correct_gradient() -> list[Row]:
     ]
 
 
-TABLES: list[Callable[[], list[Row]]] = [imports, a_correct_gradient]
+def wrong_answers_and_pictures() -> list[Row]:
+    """A wrong answer told why, and graphs drawn, beside autograd on the same graph."""
+    w = torch.tensor(3.0, requires_grad=True)
+    y_hat = w * 1.5
+    S = y_hat - 2.0
+    loss = S**2
+    alone = best(lambda: torch.autograd.grad(loss, w, retain_graph=True))
+    rows: list[Row] = [
+        ("a wrong answer on lesson 05's graph", _wrong(loss, w), alone),
+        ("the picture that goes with it", _shown(checks.gradient("", 1.0, of=loss, wrt=w)), alone),
+        ("checks.draw on lesson 05's graph", best(lambda: _show(checks.draw(loss))), alone),
+        ("checks.step on lesson 05's graph", best(lambda: _show(checks.step(loss))), alone),
+    ]
+    torch.manual_seed(0)
+    X, target = torch.randn(32, 20), torch.randint(0, 5, (32,))
+    W1, W2 = torch.randn(20, 16, requires_grad=True), torch.randn(16, 5, requires_grad=True)
+    b1, b2 = torch.zeros(16, requires_grad=True), torch.zeros(5, requires_grad=True)
+    network = torch.nn.functional.cross_entropy(torch.tanh(X @ W1 + b1) @ W2 + b2, target)
+    alone = best(lambda: torch.autograd.grad(network, W1, retain_graph=True))
+    return [*rows, ("a wrong answer on a two-layer network", _wrong(network, W1), alone)]
+
+
+def a_rule() -> list[Row]:
+    """A right backward rule of a matrix product, on all the inputs that it is tried with."""
+
+    def backward(u: torch.Tensor, X: torch.Tensor, W: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return u @ W.T, X.T @ u
+
+    def check() -> object:
+        shapes = {"X": ("N", "D"), "W": ("D", "K")}
+        return checks.rule("6.2", backward, of=lambda X, W: X @ W, shapes=shapes)
+
+    assert check()
+    return [("checks.rule, right", best(check, rounds=3), None)]
+
+
+def _wrong(of: torch.Tensor, wrt: torch.Tensor) -> float:
+    """Half of the right gradient: a mistake that is found, after all have been tried."""
+    (right,) = torch.autograd.grad(of, wrt, retain_graph=True)
+    assert not checks.gradient("", right / 2, of=of, wrt=wrt)
+    return best(lambda: checks.gradient("", right / 2, of=of, wrt=wrt), rounds=5)
+
+
+def _shown(shown: object) -> float:
+    return best(lambda: _show(shown))
+
+
+def _show(shown: object) -> object:
+    return shown._repr_mimebundle_()  # type: ignore[attr-defined]
+
+
+TABLES: list[Callable[[], list[Row]]] = [
+    imports,
+    a_correct_gradient,
+    wrong_answers_and_pictures,
+    a_rule,
+]
 
 
 def main() -> None:
