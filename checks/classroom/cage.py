@@ -6,53 +6,81 @@ Whatever the learner's code does to this process, it can only spoil its own answ
 
 from __future__ import annotations
 
+import json
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
+from checks.answers import is_blank, shares_storage
+from checks.classroom.intact import Intact
 from checks.classroom.plain import NotPlainError, Plain, decode, encode
 
-Speak = Callable[[Plain], None]
+Say = Callable[[Plain], None]
+
+_SEED = 0  # the same as the judge's: a lesson that draws numbers draws the same in both
+_LONGEST_NOTE = 300
 
 
-def run(job: Mapping[str, Any], speak: Speak) -> dict[str, Any]:
+def live(job: Mapping[str, Any], requests: int, replies: int) -> None:
+    """Run a job, then call its functions until nobody asks any more."""
+    first, getpid, write, dumps = os.getpid(), os.getpid, os.write, json.dumps
+
+    def say(message: Plain) -> None:
+        if getpid() != first:  # a cell that forks leaves a twin, which must not speak
+            os._exit(0)
+        data = dumps(message).encode() + b"\n"
+        while data:
+            data = data[write(replies, data) :]
+
+    asked = run(job, say)
+    say({"done": True})
+    with os.fdopen(requests, "rb") as lines:
+        for line in lines:
+            say(answer_call(json.loads(line), asked))
+
+
+def run(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """Run the cells of a job, and say what each check is asked about.
 
     Args:
         job: "cells", each with "role", "code" (the teacher's), "typed" (the learner's, of an
-            answer), "label" and "asked" (of a check: the expression of its second argument);
-            "blanked", the numbers of cells whose code is not run any more; "seed".
-        speak: sends a message: {"begin": number}, {"label": …, "answer": …}, {"note": …}.
+            answer), and of a check "label", "asked" (the expression of its second argument),
+            "call" (that of how a function is called, or "") and "wrt"; "blanked", the numbers of
+            cells whose code is not run any more.
+        say: sends a message: {"begin": number}, {"label": …, "answer": …}, {"note": …}.
 
     Returns:
         What the checks were asked about, by label: functions are called later.
     """
-    first = os.getpid()
     namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": _shell}
-    _seed(job["seed"])
+    seed()
+    intact = Intact()
     asked: dict[str, Any] = {}
-
-    def say(message: Plain) -> None:
-        if os.getpid() == first:  # a cell that forks leaves a twin, which must not speak
-            speak(message)
-
     for number, cell in enumerate(job["cells"]):
         say({"begin": number})
         if cell["role"] == "check":
-            value = _evaluated(cell["asked"], namespace)
+            value = _asked(cell, namespace)
             asked[cell["label"]] = value
-            say({"label": cell["label"], "answer": encode(value, grads=_gradients(namespace))})
+            plain = {"value": encode(value), "grads": _autograds(value, cell, namespace)}
+            say({"label": cell["label"], "answer": json.dumps(plain)})
             continue
         problem = _executed(cell["code"], namespace)
         if cell["role"] == "answer" and number not in job["blanked"]:
+            settings = intact.settings()
             problem = _executed(_python(cell["typed"]), namespace)
+            if changed := intact.restore(settings):
+                say({"note": f"The cell changed `{changed[0]}`; it was put back.", "cell": number})
         if problem and cell["role"] != "raises-exception":
-            say({"note": problem, "cell": number})
+            say({"note": f"The cell raised {problem}", "cell": number})
     return asked
 
 
@@ -67,7 +95,14 @@ def answer_call(request: Mapping[str, Any], asked: Mapping[str, Any]) -> Plain:
         result = function(*arguments)
     except BaseException as error:
         return {"raised": _told(error)}
-    return {"result": encode(result), "args": [encode(argument) for argument in arguments]}
+    return {"result": json.dumps([encode(result), *map(encode, arguments)])}
+
+
+def seed() -> None:
+    """Every process begins with the same random state: it is set on purpose."""
+    random.seed(_SEED)
+    np.random.seed(_SEED)
+    torch.manual_seed(_SEED)
 
 
 def _executed(code: str, namespace: dict[str, Any]) -> str:
@@ -79,16 +114,26 @@ def _executed(code: str, namespace: dict[str, Any]) -> str:
     return ""
 
 
-def _evaluated(expression: str, namespace: dict[str, Any]) -> object:
+def _asked(cell: Mapping[str, Any], namespace: dict[str, Any]) -> Any:
+    """What a check is asked about: an answer, or what is to be called."""
     try:
-        return eval(expression, namespace)
+        value = eval(cell["asked"], namespace)
+        if not cell["call"]:
+            return value
+        parts = dict.values(value) if type(value) is dict else [value]
+        if any(is_blank(part) for part in parts):
+            return ...
+        return partial(eval(cell["call"], namespace), value)
     except BaseException:  # a name that was deleted: no answer
         return ...
 
 
 def _told(error: BaseException) -> str:
+    """An exception in one line, without what changes each time: addresses, the scratch folder."""
     try:
-        return f"{type(error).__name__}: {error}"[:300]
+        text = f"{type(error).__name__}: {error}"
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", text.replace(str(Path.cwd()), "."))
+        return text[:_LONGEST_NOTE]
     except BaseException:
         return "an exception that cannot be shown"
 
@@ -109,13 +154,16 @@ def _shell() -> SimpleNamespace:
     return SimpleNamespace(**dict.fromkeys(names, nothing))
 
 
-def _seed(seed: int) -> None:
-    """Every fork begins with the same random state: it is set on purpose."""
-    random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def _gradients(namespace: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
-    """Every `.grad` among the variables: an answer that is one of them was not found by hand."""
-    tensors: Sequence[Any] = [v for v in namespace.values() if type(v) is torch.Tensor]
-    return tuple(t.grad for t in tensors if t.is_leaf and t.grad is not None)
+def _autograds(value: Any, cell: Mapping[str, Any], namespace: dict[str, Any]) -> list[str]:
+    """The names of the answers that are a `.grad`, filled in by autograd; "" where there is one."""
+    try:
+        wrt = eval(cell["wrt"], namespace)
+        answers = value if type(value) is dict else {"": value}
+        tensors = wrt if type(wrt) is dict else {"": wrt}
+        return [
+            name
+            for name, tensor in tensors.items()
+            if type(name) is str and shares_storage(answers.get(name), tensor.grad)
+        ]
+    except BaseException:
+        return []

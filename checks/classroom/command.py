@@ -21,7 +21,7 @@ def grade(arguments: argparse.Namespace) -> int:
         return _refused("Marking needs Linux or macOS; on Windows it works inside WSL.")
     from checks.classroom import fence
     from checks.classroom.grading import grade as mark_all
-    from checks.classroom.marking import Settings
+    from checks.classroom.running import Settings
 
     isolation = fence.available()
     print("Fences around each submission:")
@@ -48,7 +48,7 @@ def grade(arguments: argparse.Namespace) -> int:
             if submitted.is_file():
                 unpack(submitted, Path(folder))
                 submitted = Path(folder)
-            number = mark_all(
+            graded = mark_all(
                 submitted, sources, arguments.to, settings,
                 jobs=arguments.jobs, tell=troubles.append, progress=_bar,
             )  # fmt: skip
@@ -56,8 +56,8 @@ def grade(arguments: argparse.Namespace) -> int:
         return _refused(str(error))
     for trouble in troubles:
         print(trouble, file=sys.stderr)
-    print(f"{number} submissions; the results are in {arguments.to}. Next: `checks report`.")
-    return 1 if troubles else 0
+    print(f"{graded.number} submissions; results in {arguments.to}. Next: `checks report`.")
+    return 1 if graded.failed else 0
 
 
 def _sources(path: Path) -> list[Path]:

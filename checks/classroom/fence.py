@@ -1,7 +1,7 @@
 """Fences around a submission's process: limits, files, network, other processes.
 
-Everything is put up by the process itself, after it was forked and before a line of the submission
-runs, and cannot be taken down again. What a machine cannot give is said by `available`.
+They are put up after the fork and before a line of the submission runs, and cannot be taken down
+again. What a machine cannot give is said by `available`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import checks
+from checks.classroom import kernel
 
-_NEW_USER, _NEW_PROCESSES, _NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
-_CHILD_SUBREAPER, _NO_NEW_PRIVILEGES = 36, 38
 _MEGABYTE = 1 << 20
+_OWN_WORLD = kernel.NEW_PROCESSES | kernel.NEW_MOUNTS | kernel.NEW_IPC
+_NOBODY = 54321  # a user that no account has: what counts its processes counts no others
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Limits:
     seconds: float = 20.0
     memory: int = 2048
     file_size: int = 64
+    disk: int = 256
     processes: int = 64
 
 
@@ -50,46 +54,70 @@ class Isolation:
     def sentences(self) -> Iterator[str]:
         """What each fence keeps off, and whether it stands here."""
         for stands, keeps_off in (
-            (self.limits, "a submission that uses too much time, memory or disk"),
+            (self.limits, "a submission that uses too much time or memory"),
             (self.files, "reading the solutions and other submissions, writing outside its folder"),
             (self.network, "the network"),
-            (self.processes, "ending other processes, or leaving some behind"),
+            (self.processes, "ending other processes, leaving some behind, filling the disk"),
         ):
             yield f"{'yes' if stands else 'NO '}  {keeps_off}"
 
 
 def available() -> Isolation:
     """Try each fence in a process of its own."""
-    return Isolation(
-        limits=_works(lambda: _limit(Limits())),
-        files=_works(lambda: _files(Path.cwd())),
-        network=_works(lambda: _unshare(_NEW_NETWORK)),
-        processes=_works(lambda: _unshare(_NEW_PROCESSES)),
-    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return Isolation(
+            limits=_works(lambda: _limit(Limits(), _mapped())),
+            files=_works(lambda: _files(folder)),
+            network=_works(_no_network),
+            processes=_works(lambda: _own_world(folder, Limits())),
+        )
 
 
 def adopt() -> None:
     """Become the parent of what a descendant leaves behind, so that it can be found and ended."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
+        kernel.adopt_orphans()
 
 
-def separate(isolation: Isolation) -> None:
-    """Leave the network, and let the next fork be the first process of a world of its own.
+def separate(scratch: Path, limits: Limits, isolation: Isolation) -> None:
+    """Let the next fork be the first process of a world of its own, with a disk of its own.
 
     When that first process ends, the kernel ends everything that it has started.
     """
-    flags = _NEW_NETWORK * isolation.network | _NEW_PROCESSES * isolation.processes
+    if os.geteuid() == 0:
+        # The number of processes is limited for everybody but root: for this, be somebody else.
+        with contextlib.suppress(OSError):
+            os.setresuid(_NOBODY, 0, 0)
+    flags = kernel.NEW_NETWORK * isolation.network | _OWN_WORLD * isolation.processes
     if flags:
-        _unshare(flags)
+        kernel.unshare(flags)
+    if isolation.processes:
+        kernel.mount_memory(scratch, limits.disk)
 
 
 def enclose(scratch: Path, limits: Limits, isolation: Isolation) -> None:
-    """Put up limits and the fence around files: for good, in this process and what it starts."""
+    """Put up all other fences: for good, in this process and in what it starts."""
+    mapped = _mapped()  # cannot be read any more from inside
+    with contextlib.suppress(OSError):  # where memory runs out after all, it hits no other process
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    if sys.platform == "linux":
+        kernel.die_with_parent(signal.SIGKILL)
+        kernel.no_new_privileges()
     if isolation.files:
         _files(scratch)
     if isolation.limits:
-        _limit(limits)
+        _limit(limits, mapped)
+    if isolation.network:
+        kernel.refuse_calls()
+
+
+def readable() -> set[Path]:
+    """The folders that a submission can read: Python, its packages, the libraries they load."""
+    own = {Path(path) for path in (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())}
+    system = {Path(path) for path in ("/usr", "/lib", "/lib64", "/etc/fonts", "/sys/devices")}
+    package = Path(checks.__file__).resolve().parent
+    return {path for path in own | system | {package} if path.is_dir()}
 
 
 def _works(fence: Callable[[], None]) -> bool:
@@ -103,19 +131,22 @@ def _works(fence: Callable[[], None]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _unshare(flags: int) -> None:
-    """With a user namespace this needs no rights; it also makes root's limits count."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_NEW_USER | flags) and libc.unshare(flags):
-        raise OSError(ctypes.get_errno(), "unshare")
+def _no_network() -> None:
+    kernel.no_new_privileges()
+    kernel.unshare(kernel.NEW_NETWORK)
+    kernel.refuse_calls()
 
 
-def _limit(limits: Limits) -> None:
-    memory = _mapped() + limits.memory * _MEGABYTE
+def _own_world(scratch: Path, limits: Limits) -> None:
+    kernel.unshare(_OWN_WORLD)
+    kernel.mount_memory(scratch, limits.disk)
+
+
+def _limit(limits: Limits, mapped: int) -> None:
     size = limits.file_size * _MEGABYTE
     cpu = int(limits.seconds * 50) + 10
     wanted = {
-        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_AS: mapped + limits.memory * _MEGABYTE,
         resource.RLIMIT_FSIZE: size,
         resource.RLIMIT_CPU: cpu,
         resource.RLIMIT_CORE: 0,
@@ -140,15 +171,12 @@ def _files(scratch: Path) -> None:
     """Landlock: read Python and its packages, write the scratch folder, nothing else."""
     from landlock import FSAccess, Ruleset
 
-    libc = ctypes.CDLL(None, use_errno=True)
+    kernel.no_new_privileges()
+    read = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.EXECUTE
     # The package takes a stale error number for a failure of its own call.
     ctypes.set_errno(0)
-    if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
-    read = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.EXECUTE
-    ctypes.set_errno(0)
     rules = Ruleset()
-    for folder in sorted(_readable()):
+    for folder in sorted(readable()):
         with contextlib.suppress(FileNotFoundError):
             ctypes.set_errno(0)
             rules.allow(str(folder), rules=read)
@@ -159,11 +187,3 @@ def _files(scratch: Path) -> None:
     rules.allow(str(scratch))
     ctypes.set_errno(0)
     rules.apply()
-
-
-def _readable() -> set[Path]:
-    """Python, its packages, and the libraries that they load."""
-    own = {Path(path) for path in (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())}
-    system = {Path(path) for path in ("/usr", "/lib", "/lib64", "/etc/fonts", "/sys/devices")}
-    package = Path(checks.__file__).resolve().parent
-    return {path for path in own | system | {package} if path.is_dir()}

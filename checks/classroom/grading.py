@@ -10,20 +10,33 @@ import hashlib
 import json
 import os
 import queue
-import re
+import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from checks.classroom.lesson import read
-from checks.classroom.marking import Bench, Settings, mark
+from checks.classroom.marking import Bench, JudgeError, mark, refused
+from checks.classroom.names import safe_name
+from checks.classroom.pairing import MOST_BYTES
+from checks.classroom.running import Settings
 from checks.classroom.servers import Server, ServerError, zygote
 from checks.classroom.submissions import Submission, find
+
+_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Graded:
+    """How many submissions there are; how many could not be marked, through no fault of theirs."""
+
+    number: int
+    failed: int
 
 
 def grade(
@@ -35,8 +48,8 @@ def grade(
     jobs: int = 2,
     tell: Callable[[str], None] = print,
     progress: Callable[[list[Submission]], Iterable[object]] | None = None,
-) -> int:
-    """Mark all submissions that are not marked yet; return how many there are in all.
+) -> Graded:
+    """Mark all submissions that are not marked yet.
 
     Args:
         submitted: the folder of submissions.
@@ -44,7 +57,7 @@ def grade(
         to: the folder for the results.
         settings: limits, isolation, and what follow-through is worth.
         jobs: how many submissions are marked at the same time.
-        tell: is given a sentence for each submission that cannot be marked at all.
+        tell: is given a sentence for each thing that a teacher should know.
         progress: is given the submissions, and gone through by one for each that is done.
 
     Raises:
@@ -54,25 +67,19 @@ def grade(
     lessons = {path: read(path) for path in sources}
     benches = {lesson.name: Bench(lesson, path, settings) for path, lesson in lessons.items()}
     prints = {lesson.name: _fingerprint(path, settings) for path, lesson in lessons.items()}
-    all_submissions = find(submitted, list(lessons.values()))
+    submissions, notes = find(submitted, list(lessons.values()))
     _write(to / "run.json", _about(settings))
+    for note in notes:
+        tell(note)
     work: queue.SimpleQueue[Submission] = queue.SimpleQueue()
-    for submission in all_submissions:
-        if not submission.lesson:
-            tell(f"{submission.path}: which lesson this is cannot be told from its name.")
-        else:
+    for submission in submissions:
+        if submission.lesson:
             work.put(submission)
-    bar = iter(progress(all_submissions)) if progress else iter(())
-    lock = threading.Lock()
-
-    def done(_: Submission) -> None:
-        with lock:
-            next(bar, None)
-
-    workers = [
-        threading.Thread(target=_work, args=(work, benches, prints, to, done, tell), daemon=True)
-        for _ in range(max(1, jobs))
-    ]
+        else:
+            tell(f"{submission.path}: which lesson this is cannot be told. It was left out.")
+    bar = iter(progress(submissions)) if progress else iter(())
+    run = _Marking(work, benches, prints, to, bar, tell)
+    workers = [threading.Thread(target=run.work, daemon=True) for _ in range(max(1, jobs))]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -81,61 +88,91 @@ def grade(
         bench.stop()
     for _ in bar:  # what could not be marked is passed over, too
         continue
-    return len(all_submissions)
+    return Graded(len(submissions), run.failed)
 
 
-def _work(
-    work: queue.SimpleQueue[Submission],
-    benches: dict[str, Bench],
-    prints: dict[str, str],
-    to: Path,
-    done: Callable[[Submission], None],
-    tell: Callable[[str], None],
-) -> None:
-    """Mark until nothing is left; a zygote that fails is replaced."""
-    cage: Server | None = None
-    try:
-        while True:
-            try:
-                submission = work.get_nowait()
-            except queue.Empty:
-                return
-            target = to / submission.lesson / f"{safe_name(submission.student)}.json"
-            wanted = {"source": prints[submission.lesson], "submission": _hash(submission.path)}
-            if not _is_done(target, wanted):
-                if cage is None:
-                    cage = zygote()
-                    cage.ready()
-                begin = time.monotonic()
+@dataclass
+class _Marking:
+    """What the workers of a run share."""
+
+    submissions: queue.SimpleQueue[Submission]
+    benches: dict[str, Bench]
+    prints: dict[str, str]
+    to: Path
+    bar: Iterator[object]
+    tell: Callable[[str], None]
+    failed: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def work(self) -> None:
+        """Mark until nothing is left; a zygote that fails is replaced."""
+        cages = _Cages()
+        try:
+            while True:
                 try:
-                    result = mark(submission.path, benches[submission.lesson], cage)
-                except (ServerError, OSError, ValueError) as error:
-                    tell(f"{submission.path}: it could not be marked ({error}). Mark it again.")
-                    cage.stop()
-                    cage = None
-                else:
-                    _store(target, submission, wanted, result, benches[submission.lesson].settings)
-                    _log(to, submission, time.monotonic() - begin)
-            done(submission)
-    finally:
-        if cage is not None:
-            cage.stop()
+                    submission = self.submissions.get_nowait()
+                except queue.Empty:
+                    return
+                self._one(submission, cages)
+                with self.lock:
+                    next(self.bar, None)
+        finally:
+            cages.stop()
+
+    def _one(self, submission: Submission, cages: _Cages) -> None:
+        """Mark one submission. Nothing that goes wrong here may reach the next one."""
+        name = submission.lesson
+        wanted = {"source": self.prints[name], "submission": _hash(submission.path)}
+        target = self.to / name / f"{safe_name(submission.student)}.json"
+        begin = time.monotonic()
+        try:
+            if _is_done(target, wanted):
+                return
+            result = self._marked(submission, cages)
+            settings = self.benches[name].settings
+            about = {"student": submission.student, "assignment": name}
+            _write(target, {**about, "isolation": _isolation(settings), **wanted, **result})
+            with self.lock:
+                _log(self.to, submission, time.monotonic() - begin)
+        except Exception as error:
+            with self.lock:
+                self.failed += 1
+                self.tell(f"{submission.path}: it could not be marked ({error}).")
+
+    def _marked(self, submission: Submission, cages: _Cages) -> dict[str, Any]:
+        bench = self.benches[submission.lesson]
+        for _ in range(_TRIES):
+            try:
+                return mark(submission.path, bench, cages.get())
+            except ServerError as error:
+                cages.stop()
+                why = f"This could not be marked: {error}."
+            except JudgeError:
+                raise
+            except Exception:
+                cages.stop()  # who knows what it was about to say
+                raise
+        return refused(bench.lesson, why)
 
 
-def _store(
-    target: Path,
-    submission: Submission,
-    wanted: dict[str, str],
-    result: dict[str, Any],
-    settings: Settings,
-) -> None:
-    about = {
-        "student": submission.student,
-        "assignment": submission.lesson,
-        "isolation": _isolation(settings),
-        **wanted,
-    }
-    _write(target, {**about, **result})
+class _Cages:
+    """The zygote of one worker, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._server: Server | None = None
+
+    def get(self) -> Server:
+        """The zygote, warmed up."""
+        if self._server is None:
+            self._server = zygote()
+            self._server.ready()
+        return self._server
+
+    def stop(self) -> None:
+        """End it."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
 
 def _isolation(settings: Settings) -> str | list[str]:
@@ -169,18 +206,15 @@ def _fingerprint(source: Path, settings: Settings) -> str:
 
 
 def _hash(path: Path) -> str:
+    """What tells whether a submission has changed. Only a file is read, and no endless one."""
     try:
+        about = path.lstat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
+            return f"{about.st_size} bytes"
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return "unreadable"
-
-
-def safe_name(student: str) -> str:
-    """A file name for a student: unlike names stay unlike, and none leads anywhere else."""
-    plain = re.sub(r"[^\w.@-]", "_", student).lstrip(".")[:80] or "_"
-    same = plain == student and plain == plain.lower()
-    return plain if same else f"{plain}-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
@@ -188,9 +222,14 @@ def _write(path: Path, data: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    Path(name).replace(path)
+    try:
+        # Halves of characters, which a learner's text may hold, cannot be written.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _log(to: Path, submission: Submission, seconds: float) -> None:

@@ -12,14 +12,20 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
+from torch import Tensor
+
+from checks.classroom import kernel
+from checks.classroom.cage import seed
 from checks.classroom.cell import Cell, Role, check_call, tree
 from checks.classroom.lesson import read
-from checks.classroom.plain import NotPlainError, Plain, decode, encode
+from checks.classroom.plain import decode, encode
 from checks.verdict import Verdict
 
 _ANSWER = "__answer__"
@@ -27,6 +33,7 @@ _ANSWER = "__answer__"
 
 def main() -> None:
     """Run the source, then judge until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     for name in ("CHECKS_STRICT", "NBGRADER_EXECUTION"):
@@ -39,6 +46,8 @@ def main() -> None:
         ask.write(line)
         while True:
             message = reply.readline()
+            if not message:
+                return  # that moment is gone; whoever asked starts another judge
             out.write(message)
             if b'"call"' not in message[:10]:
                 break
@@ -49,9 +58,8 @@ def _warm() -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import torch
-
     torch.set_num_threads(1)
+    seed()
 
 
 def run(cells: tuple[Cell, ...]) -> dict[str, tuple[BinaryIO, BinaryIO]]:
@@ -77,6 +85,8 @@ def _moment(cell: Cell, namespace: dict[str, Any]) -> tuple[BinaryIO, BinaryIO]:
     asked, ask = os.pipe()
     reply, replied = os.pipe()
     if os.fork() == 0:
+        if sys.platform == "linux":
+            kernel.die_with_parent(signal.SIGKILL)
         os.close(ask)
         os.close(reply)
         _live(cell, namespace, os.fdopen(asked, "rb"), os.fdopen(replied, "wb", buffering=0))
@@ -88,7 +98,7 @@ def _moment(cell: Cell, namespace: dict[str, Any]) -> tuple[BinaryIO, BinaryIO]:
 def _live(cell: Cell, namespace: dict[str, Any], asked: BinaryIO, replied: BinaryIO) -> None:
     """Judge until nobody asks any more. Never returns."""
     try:
-        code = _with_answer(cell)
+        check = _Check(cell, namespace)
         for line in asked:
             request = json.loads(line)
 
@@ -96,34 +106,58 @@ def _live(cell: Cell, namespace: dict[str, Any], asked: BinaryIO, replied: Binar
                 _say(replied, {"call": label, "args": [encode(a) for a in arguments]})
                 return _result(json.loads(asked.readline()), arguments)
 
-            _say(replied, _judged(code, namespace, request["answer"], call))
+            _say(replied, check.judge(request["answer"], call))
     finally:
         os._exit(0)
 
 
-def _with_answer(cell: Cell) -> Any:
-    """The teacher's check, with another name in place of its second argument."""
-    call = check_call(cell)
-    call.args[1] = ast.copy_location(ast.Name(_ANSWER, ast.Load()), call.args[1])
-    return compile(ast.fix_missing_locations(ast.Expression(call)), "<check>", "eval")
+class _Check:
+    """The teacher's check, with another answer in place of its second argument."""
 
+    def __init__(self, cell: Cell, namespace: dict[str, Any]) -> None:
+        call = check_call(cell)
+        self.namespace = namespace
+        self.wrt = next((ast.unparse(k.value) for k in call.keywords if k.arg == "wrt"), "None")
+        call.args[1] = ast.copy_location(ast.Name(_ANSWER, ast.Load()), call.args[1])
+        # How an answer is called is the cage's affair: what it sends is called as it is.
+        call.keywords = [keyword for keyword in call.keywords if keyword.arg != "call"]
+        self.code = compile(ast.fix_missing_locations(ast.Expression(call)), "<check>", "eval")
 
-def _judged(
-    code: Any, namespace: dict[str, Any], plain: Plain, call: Callable[..., object]
-) -> dict[str, Any]:
-    try:
-        answer = decode(plain, call=call)
-    except NotPlainError as error:
-        answer, note = ..., str(error)
-    else:
+    def judge(self, text: str, call: Callable[..., object]) -> dict[str, Any]:
+        """Judge an answer that came as plain data; what cannot be read is no answer."""
         note = ""
-    if isinstance(plain, dict) and plain.get("is_grad"):
-        note = "this is a `.grad` that autograd has filled in"
-    try:
-        verdict = eval(code, {**namespace, _ANSWER: answer})
-    except Exception as error:  # fails closed: no points for what cannot be judged
-        return {"outcome": "invalid", "credit": 0.0, "text": str(error), "html": "", "note": note}
-    return {**summary(verdict), "note": note}
+        try:
+            plain = json.loads(text)
+            answer, grads = decode(plain["value"], call=call), plain["grads"]
+            with_grads = _given_back(eval(self.wrt, self.namespace), answer, grads)
+        except Exception:
+            answer, with_grads = ..., []
+            note = "what came of this exercise could not be read"
+        try:
+            return {**summary(eval(self.code, {**self.namespace, _ANSWER: answer})), "note": note}
+        except Exception as error:  # fails closed: no points for what cannot be judged
+            text = f"This could not be judged ({type(error).__name__})."
+            return {"outcome": "invalid", "credit": 0.0, "text": text, "html": "", "note": note}
+        finally:
+            for tensor, before in with_grads:
+                tensor.grad = before
+
+
+def _given_back(wrt: Any, answer: Any, names: list[str]) -> list[tuple[Tensor, Tensor | None]]:
+    """Let the answers that were a `.grad` be one here, too: the check then says so.
+
+    Returns:
+        The tensors whose gradient was replaced, and what it was.
+    """
+    before = []
+    tensors = wrt if isinstance(wrt, dict) else {"": wrt}
+    answers = answer if isinstance(answer, dict) else {"": answer}
+    for name in names:
+        tensor, given = tensors.get(name), answers.get(name)
+        if isinstance(tensor, Tensor) and isinstance(given, Tensor):
+            before.append((tensor, tensor.grad))
+            tensor.grad = given
+    return before
 
 
 def summary(verdict: Verdict) -> dict[str, Any]:
@@ -139,10 +173,23 @@ def summary(verdict: Verdict) -> dict[str, Any]:
 
 
 def _result(reply: dict[str, Any], arguments: tuple[object, ...]) -> object:
-    """What the learner's function gave back; an exception of its own, where it raised one."""
+    """What the learner's function gave back; an exception, where it raised one.
+
+    What the function did to its arguments is done to these, so that the check can see it.
+    """
     if "result" not in reply:
-        raise RuntimeError(str(reply.get("raised", "the function gave nothing back"))[:300])
-    return decode(reply["result"])
+        raise RuntimeError(str(reply.get("raised", "the function did not come to its end"))[:300])
+    result, *after = json.loads(reply["result"])
+    for own, plain in zip(arguments, after, strict=False):
+        came = decode(plain)
+        if (
+            isinstance(own, Tensor)
+            and isinstance(came, Tensor)
+            and came.shape == own.shape
+            and came.dtype == own.dtype
+        ):
+            own.copy_(came)
+    return decode(result)
 
 
 def _say(where: BinaryIO, message: dict[str, Any]) -> None:

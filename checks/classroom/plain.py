@@ -23,6 +23,7 @@ Plain: TypeAlias = dict[str, Any]
 
 _MOST_BYTES = 32 << 20  # of one tensor
 _MOST_ENTRIES = 100_000  # of lists and dicts, all together
+_LONGEST = 10_000  # characters of text
 _DEEPEST = 12
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
@@ -31,20 +32,12 @@ class NotPlainError(ValueError):
     """What came over the border is not what `encode` writes."""
 
 
-def encode(value: object, *, grads: tuple[Tensor, ...] = ()) -> Plain:
-    """Write an answer as plain data. It raises nothing for what a learner may have typed.
-
-    Args:
-        value: the answer.
-        grads: every `.grad` of the notebook; an answer that is one of them is marked.
-    """
+def encode(value: object) -> Plain:
+    """Write an answer as plain data. It raises nothing for what a learner may have typed."""
     try:
-        plain = _encode(value, _MOST_ENTRIES, 0)
+        return _encode(value, _MOST_ENTRIES, 0)
     except Exception:  # an object may raise anything when it is read
-        plain = {"other": type_name(value)}
-    if any(answers.shares_storage(value, grad) for grad in grads):
-        plain["is_grad"] = True
-    return plain
+        return {"other": type_name(value)}
 
 
 def _encode(value: Any, left: int, depth: int) -> Plain:
@@ -53,6 +46,8 @@ def _encode(value: Any, left: int, depth: int) -> Plain:
         return {"blank": True}
     if value is None:
         return {"none": True}
+    if kind is str and len(value) > _LONGEST:
+        return {"other": "text that is too long"}
     if kind in (bool, int, str):
         return {kind.__name__: value if kind is not int else str(value)}
     if kind is float:
@@ -150,15 +145,23 @@ def _read_tensor(plain: Mapping[str, Any]) -> Tensor:
         raise NotPlainError
     if not data:
         return torch.empty(shape, dtype=dtype)
+    if dtype is torch.bool:  # a byte of neither 0 nor 1 would be a truth value of its own
+        return (torch.frombuffer(data, dtype=torch.uint8) != 0).reshape(shape)
     return torch.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+def _text(text: object) -> str:
+    if type(text) is not str or len(text) > _LONGEST:
+        raise NotPlainError
+    return text
 
 
 _READERS: dict[str, Callable[[Any], object]] = {
     "blank": lambda _: ...,
     "none": lambda _: None,
     "bool": lambda value: value is True,
-    "int": lambda text: int(text[:400]),
-    "str": str,
+    "int": lambda text: int(_text(text)),
+    "str": lambda text: _text(text),
     "float": float.fromhex,
     "complex": lambda parts: complex(*map(float.fromhex, parts)),
     "torch_dtype": _DTYPES.__getitem__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -11,7 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+import checks
+
+_ALWAYS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+    "PYTHONHASHSEED": "0",  # a set has the same order each time
+}
+
+
+_PATIENCE = 5.0  # seconds
 
 
 class ServerError(RuntimeError):
@@ -23,14 +34,17 @@ class Server:
 
     def __init__(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> None:
         """Start it; `ready` waits for its first words."""
+        package = str(Path(checks.__file__).resolve().parent.parent)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **_ONE_THREAD, **(env or {})},
+            cwd="/",  # no progress is kept, and no module is found, where the teacher happens to be
+            env={**os.environ, "PYTHONPATH": package, **_ALWAYS, **(env or {})},
+            start_new_session=True,  # an interrupt is for the main process, which ends this one
         )
-        self._rest = b""
+        self._rest = bytearray()
 
     def ready(self, seconds: float = 120) -> dict[str, Any]:
         """Wait until it has warmed up."""
@@ -58,27 +72,38 @@ class Server:
         assert self.process.stdout is not None
         out = self.process.stdout.fileno()
         deadline = time.monotonic() + seconds
-        while b"\n" not in self._rest:
+        whole = b"\n" in self._rest
+        while not whole:
             if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise ServerError(f"no answer within {seconds:g} seconds")
             data = os.read(out, 1 << 20)
             if not data:
                 raise ServerError("the process has ended")
             self._rest += data
-        line, self._rest = self._rest.split(b"\n", 1)
+            whole = b"\n" in data
+        line, _, rest = bytes(self._rest).partition(b"\n")
+        self._rest = bytearray(rest)
         message: dict[str, Any] = json.loads(line)
         return message
 
     def stop(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.communicate()
+        """Let it end by itself, so that it can end what it has started; not for long."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 def judge(source: Path, follow_through: float) -> Server:
     """Start a judge for one lesson."""
     settings = {"CHECKS_FOLLOW_THROUGH": str(follow_through), "CHECKS_FEEDBACK": "full"}
-    return Server("checks.classroom.judge", str(source), env=settings)
+    return Server("checks.classroom.judge", str(source.resolve()), env=settings)
 
 
 def zygote() -> Server:

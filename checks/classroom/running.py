@@ -1,0 +1,169 @@
+"""Run one submission in a cage, again and again until it comes through.
+
+A cell that ends the process, or never ends, is left out the next time: it costs its exercise, and
+no other.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from checks.classroom.cell import Cell, Role, check_call
+from checks.classroom.fence import Isolation, Limits
+from checks.classroom.servers import Server, ServerError
+
+_BLANK = '{"value": {"blank": true}, "grads": []}'
+_SLACK = 60.0  # seconds for a keeper to say that time is up
+_MOST_NOTES = 20
+_FAILED = "the process that watches it has failed"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for a whole run, and is stored with it."""
+
+    limits: Limits
+    isolation: Isolation
+    follow_through: float = 1.0
+
+
+@dataclass
+class _Heard:
+    """What one run has said."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    notes: list[tuple[int, str]] = field(default_factory=list)
+    end: tuple[int, str] | None = None
+
+
+class Run:
+    """A submission in its cage. `answers` are plain data as text, by exercise.
+
+    The cage of the last run stays, so that functions can be called, until `close`.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Cell],
+        typed: Mapping[str, str],
+        settings: Settings,
+        zygote: Server,
+    ) -> None:
+        self._cells = [cell for cell in source if cell.role is not Role.TEXT]
+        self._answer_cells = [k for k, c in enumerate(self._cells) if c.role is Role.ANSWER]
+        self._job = {
+            "cells": [_plain(cell, typed) for cell in self._cells],
+            "limits": asdict(settings.limits),
+            "isolation": asdict(settings.isolation),
+        }
+        self._patience = settings.limits.seconds + _SLACK
+        self._zygote = zygote
+        self._open = False
+        self._ended: dict[int, str] = {}  # cells that are left out, and why
+        self._heard = _Heard()
+        self._until_it_comes_through()
+
+    def answer(self, label: str) -> str:
+        """What the submission answers to an exercise, as plain data in a text."""
+        return self._heard.answers.get(label, _BLANK)
+
+    def notes(self, label: str) -> list[str]:
+        """What went wrong in the cells of an exercise."""
+        ended = [
+            f"A cell was left out: {why}."
+            for number, why in sorted(self._ended.items())
+            if self._cells[number].label == label
+        ]
+        raised = [told for number, told in self._heard.notes if self._cells[number].label == label]
+        return [*ended, *dict.fromkeys(raised)][:_MOST_NOTES]
+
+    def call(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Call a function of the submission's.
+
+        Returns:
+            {"result": …} or {"raised": …}; {"ended": …} where the process has not survived it.
+        """
+        self._zygote.say({"label": request["call"], "args": request["args"]})
+        return self._hear()
+
+    def without(self, label: str, why: str) -> None:
+        """Run again, without the cells of an exercise whose function ended the process."""
+        for number in self._of(label):
+            self._ended.setdefault(number, why)
+        self._until_it_comes_through()
+
+    def close(self) -> None:
+        """End the cage."""
+        if self._open:
+            self._open = False
+            self._zygote.say({"enough": True})
+            while "over" not in (message := self._zygote.hear(self._patience)):
+                continue
+            if message["failed"]:
+                raise ServerError(_FAILED)
+
+    def _hear(self) -> dict[str, Any]:
+        message = self._zygote.hear(self._patience)
+        if "over" in message:
+            self._open = False
+            raise ServerError(_FAILED)
+        return message
+
+    def _of(self, label: str) -> Iterator[int]:
+        return (k for k in self._answer_cells if self._cells[k].label == label)
+
+    def _until_it_comes_through(self) -> None:
+        suspects: list[int] = []
+        while True:
+            self._once()
+            if self._heard.end is None:
+                break
+            number, why = self._heard.end
+            guilty = [k for k in self._answer_cells if k <= number and k not in self._ended]
+            if not guilty:
+                break
+            suspects.append(guilty[-1])
+            self._ended[guilty[-1]] = why
+        # A cell may leave behind what ends the process later, in the cell of another exercise.
+        for suspect in suspects[:-1]:
+            why = self._ended.pop(suspect)
+            self._once()
+            if self._heard.end is not None:
+                self._ended[suspect] = why
+        if self._heard.end is not None:
+            self._once()
+
+    def _once(self) -> None:
+        self.close()
+        self._zygote.say({**self._job, "blanked": sorted(self._ended)})
+        self._open = True
+        heard = self._heard = _Heard()
+        while True:
+            message = self._hear()
+            if "done" in message:
+                return
+            if "ended" in message:
+                heard.end = int(message["ended"]), str(message["why"])
+                return
+            if "answer" in message:
+                heard.answers.setdefault(message["label"], message["answer"])
+            if "note" in message and 0 <= message["cell"] < len(self._cells):
+                heard.notes[_MOST_NOTES * len(self._cells) :] = [(message["cell"], message["note"])]
+
+
+def _plain(cell: Cell, typed: Mapping[str, str]) -> dict[str, Any]:
+    plain = {"role": str(cell.role), "code": cell.blank, "label": cell.label}
+    if cell.role is Role.ANSWER:
+        plain["typed"] = typed[cell.id]
+    if cell.role is Role.CHECK:
+        call = check_call(cell)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        plain |= {
+            "asked": ast.unparse(call.args[1]),
+            "call": given.get("call", ""),
+            "wrt": given.get("wrt", "None"),
+        }
+    return plain
