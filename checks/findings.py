@@ -30,7 +30,7 @@ def right(exercise: str, examiner: Examiner) -> Verdict:
     if current().feedback != "full":
         return Verdict(exercise, Outcome.CORRECT)
     # Rounded, so that the sentence does not depend on the version of Hypothesis.
-    many = f"more than {(count - 1) // 10 * 10}"
+    many = f"more than {(count - 1) // 50 * 50}"
     sizes = "sizes from 1 to 7, " if inputs.letters(examiner.asked.kinds) else ""
     sentence = (
         f"Right on {many} inputs: {sizes}small and large numbers, another upstream gradient each "

@@ -1,8 +1,8 @@
 """Inputs for a function that is checked, and how each is made from a few bytes.
 
 Numbers come from a table that begins with 1, 2, -1 and goes on to numbers of two decimals up to 3,
-of both signs and never 0. Sometimes one tensor is large (up to 90) and the others small, or one is
-a thousand times smaller.
+of both signs and never 0. In special profiles the numbers of one tensor are larger (up to 90) or
+smaller (down to 0.0001).
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ UPSTREAM = "upstream"
 _TELLING = (7, 4, 5, 3, 6, 2)  # sizes for the input on which a mistake is looked for
 PATTERN = 17  # numbers that are drawn for a tensor; a larger one repeats them
 _LONG_PATTERN = 61
-_SINGLE = 4
-_LARGE, _BESIDE, _SMALL = 30.0, 0.1, 0.001
+_SINGLE = 240  # inputs that are tried besides, where all are single numbers
+# The special profiles: how much larger or smaller one tensor is, and all others beside it. Beside a
+# large one the others are small, so that no exponential of a sum of products overflows.
+_SPECIAL = ((30.0, 0.1), (6.0, 0.3), (0.05, 1.0), (0.001, 1.0))
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Recipe:
     """What is drawn of one input: enough to make it again."""
 
     sizes: tuple[tuple[str, int], ...]
-    profile: int  # 0: all of size about 1; then each tensor large, then each small
+    profile: int  # 0: all numbers about 1; then the special ones of each tensor
     patterns: tuple[bytes, ...]  # of each input, then of the upstream gradient
 
     def inputs(self, kinds: Mapping[str, Kind]) -> dict[str, Tensor]:
@@ -106,14 +108,14 @@ class Recipe:
             if isinstance(kind, Classes):
                 flat = torch.tensor([c % self._size(kind.below) for c in codes], dtype=torch.int64)
             else:
-                flat = _between(_drawn(codes), self._scale(place, len(kinds)), kind)
+                flat = _between(_drawn(codes), self._scale(place), kind)
             made[name] = flat.reshape(shape)
         return made
 
     def upstream(self, shape: Sequence[int], kinds: Mapping[str, Kind]) -> Tensor:
         """Make the upstream gradient, of the shape of the forward result."""
         numbers = _drawn(self._codes(len(kinds), math.prod(shape)))
-        return (numbers * self._scale(len(kinds), len(kinds))).reshape(tuple(shape))
+        return (numbers * self._scale(len(kinds))).reshape(tuple(shape))
 
     def _size(self, size: Size) -> int:
         return dict(self.sizes)[size] if isinstance(size, str) else size
@@ -122,13 +124,11 @@ class Recipe:
         pattern = self.patterns[place]
         return [pattern[k % len(pattern)] for k in range(count)]
 
-    def _scale(self, place: int, inputs: int) -> float:
-        which, size = (self.profile - 1) % (inputs + 1), (self.profile - 1) // (inputs + 1)
+    def _scale(self, place: int) -> float:
         if not self.profile:
             return 1.0
-        if size == 0:
-            return _LARGE if place == which else _BESIDE
-        return _SMALL if place == which else 1.0
+        which, special = divmod(self.profile - 1, len(_SPECIAL))
+        return _SPECIAL[special][place != which]
 
 
 def letters(kinds: Mapping[str, Kind]) -> list[str]:
@@ -150,24 +150,35 @@ def simplest(kinds: Mapping[str, Kind]) -> Recipe:
 def telling(kinds: Mapping[str, Kind]) -> list[Recipe]:
     """Inputs on which mistakes differ from each other: unequal sizes, numbers of two decimals.
 
-    The first is plain; the others have each of the special profiles.
+    The first is plain; then come all profiles, so often that every range of numbers is met.
     """
-    source = Random(7)
     names = letters(kinds)
     sizes = tuple((name, _TELLING[k % len(_TELLING)]) for k, name in enumerate(names))
-    often = 1 if names else _SINGLE  # a single number tells less than many
-    return [
-        Recipe(
-            sizes, profile, tuple(source.randbytes(_LONG_PATTERN) for _ in range(len(kinds) + 1))
-        )
-        for profile in range(profiles(kinds))
-        for _ in range(often)
-    ]
+    often = {0: _SINGLE // profiles(kinds), 1: 6}.get(len(names), 2)
+    made = []
+    for profile in range(profiles(kinds)):
+        spread = [
+            _spread(often + _LONG_PATTERN, Random(f"{profile} {k}")) for k in range(len(kinds) + 1)
+        ]
+        for k in range(often):
+            patterns = tuple(codes[k : k + _LONG_PATTERN] for codes in spread)
+            made.append(Recipe(sizes, profile, patterns))
+    return made
+
+
+def _spread(count: int, source: Random) -> bytes:
+    """Random codes; of eight that follow each other, one from each eighth of the numbers."""
+    every = sorted(range(len(_TABLE)), key=_TABLE.__getitem__)
+    eighth = len(every) // 8
+    codes: list[int] = []
+    while len(codes) < count:
+        codes += (every[eighth * k + source.randrange(eighth)] for k in source.sample(range(8), 8))
+    return bytes(codes)
 
 
 def profiles(kinds: Mapping[str, Kind]) -> int:
-    """How many profiles there are: the plain one, and each tensor large or small."""
-    return 1 + 2 * (len(kinds) + 1)
+    """How many profiles there are: the plain one, and the special ones for each tensor."""
+    return 1 + len(_SPECIAL) * (len(kinds) + 1)
 
 
 def _table() -> list[float]:

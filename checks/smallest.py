@@ -82,6 +82,7 @@ def _find(
         max_examples=TRIED,
         database=None,
         deadline=None,
+        backend="hypothesis",
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
         print_blob=False,
         verbosity=hypothesis.Verbosity.quiet,
