@@ -127,6 +127,8 @@ class Breaker:
         found = []
         for site in self._sites[node][:1]:
             for slot, right in enumerate(self.replay.clean.handed_on[node]):
+                if not self.replay.matters(site.inputs[slot]):
+                    continue
                 for unsummed in safely(partial(_unsummed, site, slot)):
                     if right is not None and unsummed.shape != right.shape:
                         found.append((slot, Broadcast(right, unsummed)))
@@ -134,12 +136,9 @@ class Breaker:
 
     def _meetings(self) -> Iterator[list[tuple[Node, int]]]:
         """What hands a gradient on to a tensor where several paths meet."""
-        on_the_way = set(self.replay.steps)
         for place, sources in self.replay.sources.items():
-            found = [(node, slot) for node, slot in sources if node in on_the_way]
-            reaches = place == self.replay.target or place[0] in on_the_way
-            if reaches and len({node for node, _ in found}) > 1:
-                yield found
+            if self.replay.matters(place) and len({node for node, _ in sources}) > 1:
+                yield sources
 
     # -- what they hand on ---------------------------------------------------------------------
 
@@ -148,9 +147,16 @@ class Breaker:
         for variant, changed in enumerate(safely(partial(rule.change, site))):
             if isinstance(changed, Tensor):
                 yield Break(rule, site.node, variant, answer=changed)
-            elif not _same(changed, site.raw):
+            elif self._differs(site, changed):
                 changes = {site.node: _always(_sent(site, changed))}
                 yield Break(rule, site.node, variant, changes)
+
+    def _differs(self, site: Site, changed: Gradients) -> bool:
+        """Whether anything else is handed on, where it makes a difference."""
+        return any(
+            self.replay.matters(place) and not _same(one, other)
+            for place, one, other in zip(site.inputs, changed, site.raw, strict=True)
+        )
 
     def _at_broadcast(
         self, node: Node, slot: int, broadcast: Broadcast, rule: MalRule[Broadcast, Tensor]
@@ -225,8 +231,7 @@ def _always(sent: Sent) -> Step:
     return lambda arriving: sent
 
 
-def _same(one: Gradients, other: Gradients) -> bool:
-    return all(
-        a is b or (a is not None and b is not None and torch.equal(a, b))
-        for a, b in zip(one, other, strict=True)
-    )
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or torch.equal(one, other)

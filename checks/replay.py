@@ -94,6 +94,10 @@ class Replay:
                 waiting.append(child)
         return False
 
+    def matters(self, place: Edge) -> bool:
+        """Whether what arrives at an edge makes a difference at the target."""
+        return place == self.target or (place[0] in self._on_the_way and place not in self.cuts)
+
     @cached_property
     def _on_the_way(self) -> frozenset[Node]:
         return frozenset(self.steps)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib
+from matplotlib import pyplot
 
 import checks
 from checks.classroom.cell import Role, check_call, tree
@@ -37,6 +38,7 @@ class Exercise:
 def exercises():
     """All checks of gradients and vector-Jacobian products, in the order of the lessons."""
     matplotlib.use("Agg")
+    pyplot.show = lambda: pyplot.close("all")
     return [exercise for source in SOURCES for exercise in _of(source)]
 
 
