@@ -402,6 +402,12 @@ def test_a_function_that_is_not_finished_is_unanswered():
     assert (
         verdict.outcome == "unanswered" and "`X`, `W`" in str(verdict) and "`b`" not in str(verdict)
     )
+
+    def whole(u, X, W, b):
+        dX = dW = db = ...
+        return dX, dW, db
+
+    assert checks.rule("6.2", whole, of=linear, shapes=SHAPES[linear]).outcome == "unanswered"
     parts = {"add": right_tanh, "mul": ...}
     assert tanh(parts, call=lambda f, u, x: f["add"](u, x)).outcome == "unanswered"
 
