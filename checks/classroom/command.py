@@ -39,7 +39,7 @@ def grade(arguments: argparse.Namespace) -> int:
     sources = _sources(arguments.source)
     if not sources:
         return _refused(f"There is no lesson (*.md) at {arguments.source}.")
-    limits = fence.Limits(seconds=arguments.timeout, memory=arguments.memory)
+    limits = fence.Limits(seconds=float(arguments.timeout), memory=arguments.memory)
     settings = Settings(limits, isolation, arguments.follow_through)
     troubles: list[str] = []
     try:

@@ -85,7 +85,7 @@ def _keep(job: dict[str, Any], scratch: Path, out: int) -> None:
     os.close(to_cage)
     os.close(to_main)
     try:
-        _Relay(from_cage, from_main, out, limits.seconds).run()
+        _Relay(from_cage, from_main, out, limits.seconds, len(job["cells"])).run()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
@@ -102,6 +102,7 @@ def _live(
 ) -> None:
     """Be the cage. Never returns."""
     try:
+        os.setsid()  # what it does to its group it does to itself
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
@@ -124,9 +125,9 @@ def _live(
 class _Relay:
     """Passes messages between the main process and the cage, and watches the clock."""
 
-    def __init__(self, from_cage: int, to_cage: int, out: int, seconds: float) -> None:
+    def __init__(self, from_cage: int, to_cage: int, out: int, seconds: float, cells: int) -> None:
         self.from_cage, self.to_cage, self.out = from_cage, to_cage, out
-        self.seconds = seconds
+        self.seconds, self.last = seconds, cells - 1
         self.deadline = time.monotonic() + seconds
         self.asked = 0.0
         self.left = seconds  # for the calls of one check together
@@ -190,8 +191,10 @@ class _Relay:
                 self.deadline = time.monotonic() + self.seconds
             return
         if message.keys() & {"done", "result", "raised"}:
-            if not self.busy:  # nobody has asked
-                return
+            if not self.busy or ("done" in message) != (self.label is None):
+                return  # nobody has asked
+            if "done" in message and self.number < self.last:
+                return  # before the last cell has begun
             self.busy = False
             self.left -= time.monotonic() - self.asked
         if message:

@@ -94,18 +94,27 @@ def mark(path: Path, bench: Bench, zygote: Server) -> dict[str, Any]:
     judged: dict[str, dict[str, Any]] = {}
     try:
         for cell in checks:
-            judged[cell.label], ended = bench.judge(cell.label, run)
-            notes = run.notes(cell.label)
-            judged[cell.label]["notes"] = notes
-            if ended:
-                notes.append(f"The function ended its process: {ended}.")
-                run.without(cell.label, ended)
+            judged[cell.label] = _judged(cell.label, bench, run)
     finally:
         run.close()
     exercises = [
         _exercise(cell, judged[cell.label], _parts(cell, source, handed)) for cell in checks
     ]
     return {"notes": list(handed.notes), "exercises": exercises}
+
+
+def _judged(label: str, bench: Bench, run: Run) -> dict[str, Any]:
+    """Have an exercise judged; if its function ends the process, once more without later cells."""
+    judged, ended = bench.judge(label, run)
+    if ended and run.until(label):
+        judged, ended = bench.judge(label, run)
+        if not ended:
+            run.again()
+    notes = run.notes(label)
+    if ended:
+        notes.append(f"The function ended its process: {ended}.")
+        run.without(label, ended)
+    return {**judged, "notes": notes}
 
 
 def refused(lesson: Lesson, why: str) -> dict[str, Any]:

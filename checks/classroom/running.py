@@ -63,6 +63,7 @@ class Run:
         self._zygote = zygote
         self._open = False
         self._ended: dict[int, str] = {}  # cells that are left out, and why
+        self._aside: set[int] = set()
         self._heard = _Heard()
         self._until_it_comes_through()
 
@@ -89,10 +90,28 @@ class Run:
         self._zygote.say({"label": request["call"], "args": request["args"]})
         return self._hear()
 
+    def until(self, label: str) -> bool:
+        """Run again without what comes after an exercise; False where nothing does.
+
+        A later cell may leave behind what ends or slows down the function of this one.
+        """
+        last = max(self._of(label), default=len(self._cells))
+        self._aside = {k for k in self._answer_cells if k > last and k not in self._ended}
+        if self._aside:
+            self._once()
+        return bool(self._aside)
+
+    def again(self) -> None:
+        """Run again, with everything that was left aside."""
+        if self._aside:
+            self._aside = set()
+            self._once()
+
     def without(self, label: str, why: str) -> None:
         """Run again, without the cells of an exercise whose function ended the process."""
         for number in self._of(label):
             self._ended.setdefault(number, why)
+        self._aside = set()
         self._until_it_comes_through()
 
     def close(self) -> None:
@@ -138,7 +157,7 @@ class Run:
 
     def _once(self) -> None:
         self.close()
-        self._zygote.say({**self._job, "blanked": sorted(self._ended)})
+        self._zygote.say({**self._job, "blanked": sorted({*self._ended, *self._aside})})
         self._open = True
         heard = self._heard = _Heard()
         while True:

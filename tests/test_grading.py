@@ -1,0 +1,325 @@
+"""Marking hostile and unlucky submissions: each costs itself what it costs, and nobody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from classroom import NAME, POINTS, hand_in, lesson_in, scores, stored, submission
+from hostile import DEEDS, ROWS, Row, deed
+
+from checks.classroom import fence
+from checks.classroom.grading import Graded, grade
+from checks.classroom.names import safe_name
+from checks.classroom.running import Settings
+
+MUST = sys.platform == "linux" and os.environ.get("CI") == "true" and os.geteuid() == 0
+ISOLATION = fence.available()
+pytestmark = pytest.mark.skipif(
+    not ISOLATION.full and not MUST,
+    reason="this machine cannot put up all fences around a submission: see `checks doctor`",
+)
+
+LIMITS = fence.Limits(seconds=1.0, memory=1024)
+ROSTER = {f"{n:02}": row for n, row in enumerate(ROWS)}
+FORBIDDEN = {f"d{n:02}": name for n, name in enumerate(DEEDS)}
+LINGERS = {
+    "l1": "import os, time\nif not os.fork():\n    time.sleep(600)",
+    "l2": "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n"
+    "        os.setsid()\n        time.sleep(600)\n    os._exit(0)",
+    "l3": "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)",
+    "l4": "import os\nos.makedirs('/'.join(['a'] * 300))\nos.chmod('a', 0)",
+}
+FILES = ("list", "empty", "text", "huge", "link", "loop", "folder", "pipe", "deep", "v3", "cells")
+
+
+@dataclass
+class Class:
+    """A run that has marked everything once."""
+
+    folder: Path
+    graded: Graded
+    told: list[str]
+    left: list[str]
+    before: bytes
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+
+def mark(folder: Path, to: str = "results", **changes: Any) -> tuple[Graded, list[str]]:
+    told: list[str] = []
+    settings = Settings(LIMITS, changes.pop("isolation", ISOLATION))
+    source = folder / "source" / f"{NAME}.md"
+    graded = grade(
+        folder / "submitted", [source], folder / to, settings, tell=told.append, **changes
+    )
+    return graded, told
+
+
+def marked_processes(mark: str) -> list[str]:
+    """The processes that have inherited a mark in their environment."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in environ.read_bytes() and int(environ.parent.name) != os.getpid():
+                found.append((environ.parent / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+    """All submissions of this file, marked in one run with two jobs."""
+    folder = tmp_path_factory.mktemp("class")
+    submitted = folder / "submitted"
+    source = lesson_in(folder / "source")
+    for student, row in ROSTER.items():
+        hand_in(submitted, student, submission(row.code))
+    good = hand_in(submitted, "good", submission())
+    (folder / "results").mkdir()
+    (folder / "tmp").mkdir()
+    local = socket.socket(socket.AF_UNIX)
+    local.bind(str(folder / "s"))
+    local.listen()
+    tcp = socket.create_server(("127.0.0.1", 0))
+    names = {
+        **{"source": str(source), "other": str(good), "results": str(folder / "results")},
+        **{"outside": str(folder / "outside"), "tests": __file__, "pid": os.getpid()},
+        **{"socket": str(folder / "s"), "port": tcp.getsockname()[1]},
+    }
+    for student, name in FORBIDDEN.items():
+        hand_in(submitted, student, submission({"1.3": deed(DEEDS[name], **names)}))
+    for student, code in LINGERS.items():
+        hand_in(submitted, student, submission({"1.3": f"size = 2\n{code}"}))
+    odd_files(submitted, good)
+    before = good.read_bytes()
+    identity = uuid.uuid4().hex
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHECKS_TEST", identity)
+        patch.setenv("TMPDIR", str(folder / "tmp"))
+        graded, told = mark(folder)
+    yield Class(folder, graded, told, marked_processes(identity), before)
+    local.close()
+    tcp.close()
+
+
+def odd_files(submitted: Path, good: Path) -> None:
+    """What is no notebook, in the place of one."""
+    paths = {name: hand_in(submitted, f"file-{name}", "[]") for name in FILES}
+    paths["empty"].write_bytes(b"")
+    paths["text"].write_text("I could not do it, sorry!\n")
+    os.truncate(paths["huge"], 500 << 20)
+    paths["deep"].write_text("[" * 100_000)
+    paths["v3"].write_text('{"nbformat": 3, "worksheets": []}')
+    paths["cells"].write_text('{"cells": {"a": 1}}')
+    for name in ("link", "loop", "folder", "pipe"):
+        paths[name].unlink()
+    paths["link"].symlink_to(good)
+    paths["loop"].symlink_to("/dev/zero")
+    paths["folder"].mkdir()
+    os.mkfifo(paths["pipe"])
+
+
+def expected(row: Row) -> dict[str, float]:
+    return {
+        label: 0 if label in row.lost else points / 2 if f"half of {label}" in row.lost else points
+        for label, points in POINTS.items()
+    }
+
+
+@pytest.mark.parametrize("student", ROSTER, ids=[row.name for row in ROWS])
+def test_it_costs_its_own_exercise_and_no_other(everything: Class, student: str) -> None:
+    # The mistakes: credit for a check that the learner has rebound; a lost later exercise.
+    assert scores(everything.results, student) == expected(ROSTER[student])
+
+
+@pytest.mark.parametrize("student", FORBIDDEN, ids=list(FORBIDDEN.values()))
+def test_what_is_forbidden_does_not_work(everything: Class, student: str) -> None:
+    # Each deed is rewarded with the right answer where it works.
+    assert scores(everything.results, student) == {**POINTS, "1.3": 0}
+
+
+@pytest.mark.parametrize("student", LINGERS)
+def test_what_lingers_costs_nothing(everything: Class, student: str) -> None:
+    assert scores(everything.results, student) == POINTS
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_notebook_is_reported(everything: Class, name: str) -> None:
+    # The mistake: one file that cannot be read ends the run, or is passed over in silence.
+    result = stored(everything.results, f"file-{name}")
+    assert result["notes"] and all(e["score"] == 0 for e in result["exercises"])
+    assert [e["outcome"] for e in result["exercises"]] == ["invalid"] * len(POINTS)
+
+
+def test_nothing_outside_was_touched(everything: Class) -> None:
+    assert everything.graded.failed == 0
+    assert scores(everything.results, "good") == POINTS
+    assert (everything.folder / "submitted/good" / NAME / f"{NAME}.ipynb").read_bytes() == (
+        everything.before
+    )
+    assert not (everything.folder / "outside").exists()
+    assert not Path("/dev/shm/left-by-a-submission").exists()
+
+
+def test_nothing_is_left_behind(everything: Class) -> None:
+    # Daemons, forked twins, judges; scratch folders with deep or closed folders in them.
+    assert everything.left == []
+    assert list((everything.folder / "tmp").iterdir()) == []
+    assert [p.name for p in everything.results.rglob(".*")] == []
+
+
+def test_all_are_marked_and_say_how(everything: Class) -> None:
+    expected = len(ROSTER) + len(FORBIDDEN) + len(LINGERS) + len(FILES) + 1
+    results = list((everything.results / NAME).glob("*.json"))
+    assert everything.graded.number == expected == len(results)
+    for path in results:
+        assert json.loads(path.read_text(encoding="utf-8"))["isolation"] == "full"
+
+
+def test_marking_again_marks_nothing(everything: Class) -> None:
+    # A second run takes no time: all is there, and stays as it is.
+    log = (everything.results / "log.csv").read_bytes()
+    mark(everything.folder)
+    assert (everything.results / "log.csv").read_bytes() == log
+
+
+STEADY = (
+    "nan",
+    "closes everything",
+    "ends its process",
+    "raises",
+    "half of a dict",
+    "changes torch",
+)
+
+
+def test_marking_twice_gives_the_same_bytes(everything: Class, tmp_path: Path) -> None:
+    # The mistakes: an address, a folder's name, a set's order or a time among the results.
+    (tmp_path / "source").symlink_to(everything.folder / "source")
+    same = [student for student, row in ROSTER.items() if row.name.endswith(STEADY)]
+    assert len(same) >= len(STEADY)
+    odd = "import random\nsize = 2\nraise ValueError(object(), random.random(), open('nowhere'))"
+    for to in ("submitted",):
+        for student in same:
+            hand_in(tmp_path / to, student, submission(ROSTER[student].code))
+        hand_in(tmp_path / to, "odd", submission({"1.3": odd}))
+    mark(tmp_path, "first")
+    mark(tmp_path, "second", jobs=1)
+    for student in [*same, "odd"]:
+        first = (tmp_path / "first" / NAME / f"{student}.json").read_bytes()
+        assert first == (tmp_path / "second" / NAME / f"{student}.json").read_bytes()
+        if student != "odd":
+            again = (everything.results / NAME / f"{student}.json").read_bytes()
+            assert again == first
+
+
+def test_autograd_is_flagged_and_not_failed(tmp_path: Path) -> None:
+    lesson_in(tmp_path / "source")
+    code = "(dw,) = torch.autograd.grad(loss, w)"
+    hand_in(tmp_path / "submitted", "ada", submission({"1.1": code}))
+    mark(tmp_path)
+    first, second, *_ = stored(tmp_path / "results", "ada")["exercises"]
+    assert first["score"] == 2 and "autograd" in " ".join(first["flags"])
+    assert second["flags"] == []
+
+
+NAMES = ["..", "a b", "Ada", "ada", "ÅSA", "CON", "=1+1", "-rf", "'; drop", "\udcff", "李" * 60]
+
+
+def test_students_may_be_called_anything(tmp_path: Path) -> None:
+    # Two names must not become one file, and none leads out of the folder.
+    lesson_in(tmp_path / "source")
+    students = [name for name in NAMES if name != ".."]
+    for student in students:
+        hand_in(tmp_path / "submitted", student, submission())
+    graded, _ = mark(tmp_path)
+    files = {path.name.casefold() for path in (tmp_path / "results" / NAME).iterdir()}
+    assert graded == Graded(len(students), 0) and len(files) == len(students)
+    assert {safe_name(name).casefold() for name in NAMES}.isdisjoint({"", ".", "..", "con.json"})
+    assert not any(safe_name(name).startswith(("=", "+", "-", "@", ".")) for name in NAMES)
+
+
+def test_without_fences_it_says_so(tmp_path: Path) -> None:
+    # The level of isolation is stored with each result, so that nobody takes it for full.
+    lesson_in(tmp_path / "source")
+    hand_in(tmp_path / "submitted", "ada", submission({"1.3": "import os\nos._exit(1)"}))
+    mark(tmp_path, isolation=fence.Isolation(True, False, False, False))
+    result = stored(tmp_path / "results", "ada")
+    assert result["isolation"] == ["files", "network", "processes"]
+    assert scores(tmp_path / "results", "ada") == {**POINTS, "1.3": 0}
+
+
+def command(folder: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    line = f"-m checks grade {folder}/submitted --source {folder}/source --to {folder}/results"
+    return subprocess.Popen(
+        [sys.executable, *line.split(), *arguments],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_command_refuses_to_mark_without_fences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from checks.__main__ import main
+
+    lesson_in(tmp_path / "source")
+    (tmp_path / "submitted").mkdir()
+    none = fence.Isolation(limits=True, files=False, network=False, processes=False)
+    monkeypatch.setattr(fence, "available", lambda: none)
+    line = ["checks", "grade", str(tmp_path / "submitted"), "--source", str(tmp_path / "source")]
+    monkeypatch.setattr(sys, "argv", [*line, "--to", str(tmp_path / "results")])
+    assert main() == 2 and "--unfenced" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--unfenced"])
+    assert main() == 0 and "WITHOUT FULL FENCES" in capsys.readouterr().err
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
+    # The mistakes: a half-written result, orphans that live on, other marks after the restart.
+    lesson_in(tmp_path / "source")
+    for n in range(12):
+        slow = f"import time\ntime.sleep(0.3)\nsize = {n % 3}"
+        hand_in(tmp_path / "submitted", f"s{n:02}", submission({"1.3": slow}))
+    identity = uuid.uuid4().hex
+    (tmp_path / "tmp").mkdir()
+    env = {"CHECKS_TEST": identity, "TMPDIR": str(tmp_path / "tmp")}
+    first = command(tmp_path, **env)
+    results = tmp_path / "results" / NAME
+    deadline = time.monotonic() + 60
+    while len(list(results.glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    done = {path: path.stat().st_mtime_ns for path in results.glob("*.json")}
+    assert 0 < len(done) < 12
+    while marked_processes(identity) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert marked_processes(identity) == []
+    assert [p for p in (tmp_path / "tmp").iterdir() if p.name.startswith("checks-")] == []
+
+    again = command(tmp_path)
+    text, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, text
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    kept = {path.name: path.read_bytes() for path in results.glob("*.json")}
+    mark_settings = Settings(fence.Limits(), ISOLATION)
+    source = tmp_path / "source" / f"{NAME}.md"
+    grade(tmp_path / "submitted", [source], tmp_path / "whole", mark_settings)
+    assert kept == {p.name: p.read_bytes() for p in (tmp_path / "whole" / NAME).glob("*.json")}
