@@ -15,6 +15,7 @@ from checks.deliver import delivered, state
 from checks.following import judge_several
 from checks.graph import Names, names_for
 from checks.judging import Case, judge, judge_jacobian
+from checks.secrets import unwritten
 from checks.states import StateError
 from checks.truth import Question
 from checks.values import forward_values
@@ -118,7 +119,9 @@ def _case(question: Question, frame: FrameType) -> Case:
         names = names_for(question.nodes, known)
         if len(question.nodes) <= _MOST_NAMED:
             values = forward_values(question.nodes, tensors, question.inside)
-            names = named(names, find_constants(question.nodes, values), known)
+            constants = find_constants(question.nodes, values)
+            names = named(names, constants, known)
+            names = unwritten(names, constants, question.gradients.values())
     except Exception:
         names = Names()  # no name is worth the verdict
     return Case(question, names, tensors)
