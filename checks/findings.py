@@ -52,18 +52,17 @@ def failed(exercise: str, examiner: Examiner, recipe: Recipe, foreign: str) -> V
     assert fault and made
     if fault.outcome is Outcome.UNANSWERED:  # elsewhere it returns something
         fault = Fault(Outcome.INVALID, (_NOTHING,))
-    if current().feedback == "verdict":
-        silent = fault.outcome is Outcome.WRONG
-        return Verdict(exercise, fault.outcome, () if silent else fault.says)
-    told = (f"It fails already with {made.shown()}.", *fault.says)
+    told: tuple[str, ...] = (f"It fails already with {made.shown()}.", *fault.says)
     aside = tuple(filter(None, [foreign, *_printed(examiner)]))
+    if current().feedback == "verdict":
+        told, aside = fault.says, ()
     if not fault.wrong:
         return Verdict(exercise, fault.outcome, (*told, *aside))
     whys = {name: _why(examiner, name, recipe) for name in _names(examiner, fault)}
     mistakes = tuple(mistake for why in whys.values() for mistake in why.mistakes)
     telling = examiner.fault(inputs.telling(examiner.asked.kinds)[0])
     by_shape = telling is not None and telling.outcome is Outcome.INVALID
-    if (by_shape or not mistakes) and _only_order(examiner, recipe):
+    if told and (by_shape or not mistakes) and _only_order(examiner, recipe):
         order = f"Your gradients are the right ones, in another order than {listed([*made.true])}."
         return Verdict(exercise, fault.outcome, (*told, order))
     first, *later = whys
@@ -97,7 +96,7 @@ def _why(examiner: Examiner, name: str, recipe: Recipe) -> Verdict:
     came: tuple[str, ...] = ()
     if found and found.outcome is Outcome.WRONG and name in found.wrong:
         given = found.given[name]
-        if given.numel() <= _MOST_SHOWN:
+        if given.numel() <= _MOST_SHOWN and current().feedback != "verdict":
             came = (f"There `{numerals(given)}` came back.",)
     for place in (inputs.telling(examiner.asked.kinds)[0], recipe):
         fault, made = examiner.fault(place), examiner.made(place)

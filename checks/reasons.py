@@ -39,9 +39,6 @@ def reasons(made: Trial, name: str, given: Tensor, where: str = "") -> Verdict:
         given: the numbers, of the right shape or another.
         where: which input that is, to begin a sentence.
     """
-    verdict = Verdict(name, Outcome.WRONG)
-    if current().feedback == "verdict":
-        return verdict
     same_shape = given.shape == made.true[name].shape
     digits = _digits(given, made.true[name]) if same_shape else 0
     if digits:
@@ -49,11 +46,11 @@ def reasons(made: Trial, name: str, given: Tensor, where: str = "") -> Verdict:
             f"It agrees with PyTorch in about {digits} digits and no more. Something is rounded on "
             "the way: single precision, a constant, a finite difference."
         )
-        return Verdict(name, Outcome.WRONG, (sentence,))
+        return Verdict(name, Outcome.WRONG, (sentence,) if current().feedback != "verdict" else ())
     try:
         return _diagnosed(made, name, given, where)
     except Exception:  # no explanation is worth the verdict
-        return verdict
+        return Verdict(name, Outcome.WRONG)
 
 
 def _digits(given: Tensor, true: Tensor) -> int:
@@ -70,7 +67,8 @@ def _diagnosed(made: Trial, name: str, given: Tensor, where: str) -> Verdict:
     names = names_for(question.nodes, [*question.wrt.items(), *made.inputs.items()])
     search, numbers = Search(question, name, tensors), Given(given)
     mistakes = [mistake for mistake in explain(search, numbers) if mistake.name != _NEVER]
-    full = current().feedback == "full"
+    feedback = current().feedback
+    full = feedback == "full"
     told = _differs(made, given, made.true[name], not mistakes and full)
     if full:
         told += explained(mistakes, numbers, names)
@@ -78,6 +76,8 @@ def _diagnosed(made: Trial, name: str, given: Tensor, where: str) -> Verdict:
         told = (f"{where}: {told[0]}", *told[1:])
     if not full or not mistakes:
         told += steps_to_check(search, names, mistakes[:1])
+    if feedback == "verdict":
+        told = ()
     marked = [mistake.node for mistake in mistakes if mistake.node is not None]
     secrets = list(question.gradients.values())
     picture = wrong_step(question, names, tensors, marked, secrets) if full and marked else None

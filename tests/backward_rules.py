@@ -65,8 +65,19 @@ MATRIX = {"x": ("N", "D")}
 PAIR = {"a": ("N",), "b": ("N",)}
 
 
-def ask(function, of, shapes=None, **more):
-    return checks.rule("6.2", function, of=of, shapes=shapes or SHAPES[of], **more)
+def right_tanh(upstream, x):
+    return upstream * (1 - torch.tanh(x) ** 2)
+
+
+def tanh(function, **more):
+    """The verdict on a function that should be `right_tanh`."""
+    return checks.rule("6.2", function, **{"of": torch.tanh, "shapes": VECTOR} | more)
+
+
+def asked(table, name):
+    """The verdict on one of the functions below."""
+    function, of, shapes, more = table[name]
+    return checks.rule("6.2", function, of=of, shapes=shapes, **more)
 
 
 # -- what is right, in parts -----------------------------------------------------------------------
@@ -836,8 +847,8 @@ right(two_layers, gives=("W1", "b1", "W2", "b2"))(d_two_layers)
 
 @right(linear)
 def by_einsum(u, X, W, b):
-    dX, dW = torch.einsum("nk,dk->nd", u, W), torch.einsum("nd,nk->dk", X, u)
-    return [dX, dW, torch.einsum("nk->k", u)]
+    dX, dW = torch.einsum("ik,jk->ij", u, W), torch.einsum("ij,ik->jk", X, u)
+    return [dX, dW, torch.einsum("ik->k", u)]
 
 
 @right(linear)
