@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from checks.marks import record
+from checks.settings import SettingsError, current
 from checks.undisturbed import undisturbed
 from checks.verdict import CheckFailed, Outcome, Verdict
 from checks.wording import type_name
@@ -36,7 +37,7 @@ def delivered(check: Callable[P, Verdict]) -> Callable[P, Verdict]:
                 verdict = check(*args, **kwargs)
         except (Exception, SystemExit, GeneratorExit) as error:
             verdict = _stumbled(check, args, kwargs, error)
-        verdict = _labelled(verdict)
+        verdict = _labelled(_as_set(verdict))
         if verdict:
             record(verdict.exercise)
         if strict() and not verdict:
@@ -81,6 +82,8 @@ def _stumbled(
     except TypeError as wrong:
         sentence = f"`checks.{check.__name__}` was called in the wrong way: {wrong}."
         return state(exercise, sentence)  # type: ignore[arg-type]  # `_labelled` mends it
+    if isinstance(error, SettingsError):
+        return state(exercise, f"The settings of this run are wrong: {error}")  # type: ignore[arg-type]
     sentence = (
         f"Something came that this check cannot handle ({_place(error)}), so nothing is said about "
         "your answer. Run the cells of this exercise again, from the top. If that does not help, "
@@ -98,6 +101,26 @@ def _place(error: BaseException) -> str:
             here = f", {path.name} line {trace.tb_lineno}"
         trace = trace.tb_next
     return f"`{type_name(error)}`{here}"
+
+
+def _as_set(verdict: Verdict) -> Verdict:
+    """The same verdict, with no more said than the settings allow.
+
+    In an exam a right or wrong answer is told its outcome alone. What cannot be read is said, since
+    it is no matter of right or wrong. Which mistake was made is named with full feedback only, also
+    in what the notebook stores.
+    """
+    try:
+        feedback = current().feedback
+    except SettingsError:
+        feedback = "verdict"
+    if feedback == "full":
+        return verdict
+    entries = {name: _as_set(entry) for name, entry in verdict.entries.items()}
+    verdict = replace(verdict, mistakes=(), entries=entries)
+    if feedback == "verdict" and verdict.outcome in (Outcome.CORRECT, Outcome.WRONG):
+        return replace(verdict, sentences=(), picture=None)
+    return verdict
 
 
 def _labelled(verdict: Verdict) -> Verdict:

@@ -9,7 +9,11 @@ from typing import Literal, get_args
 Feedback = Literal["full", "hint", "verdict"]
 
 
-@dataclass
+class SettingsError(ValueError):
+    """A setting has a value that does not exist; the text says which there are."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """How checks behave.
 
@@ -29,7 +33,11 @@ _current: Settings | None = None
 
 
 def current() -> Settings:
-    """The settings in force: those of `settings`, else of the environment, else the defaults."""
+    """The settings in force: those of `settings`, else of the environment, else the defaults.
+
+    Raises:
+        SettingsError: the environment has a value that does not exist.
+    """
     return _current or Settings(
         _feedback(os.environ.get("CHECKS_FEEDBACK", "full")),
         _share(os.environ.get("CHECKS_FOLLOW_THROUGH", "1")),
@@ -43,7 +51,7 @@ def settings(*, feedback: Feedback | None = None, follow_through: float | None =
     run.
 
     Raises:
-        ValueError: a value that does not exist, with the ones that do.
+        SettingsError: a value that does not exist, with the ones that do.
     """
     global _current
     before = current()
@@ -58,14 +66,14 @@ def _feedback(text: str) -> Feedback:
     for known in get_args(Feedback):
         if text == known:
             return known  # type: ignore[no-any-return]
-    raise ValueError(f'feedback is {text!r}, but it must be "full", "hint" or "verdict".')
+    raise SettingsError(f'feedback is {text!r}, but it must be "full", "hint" or "verdict".')
 
 
 def _share(value: float | str) -> float:
     try:
         share = float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         share = -1.0
     if not 0 <= share <= 1:
-        raise ValueError(f"follow_through is {value!r}, but it must be a number from 0 to 1.")
+        raise SettingsError(f"follow_through is {value!r}, but it must be a number from 0 to 1.")
     return share
