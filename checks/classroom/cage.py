@@ -21,7 +21,7 @@ import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
 from checks.answers import is_blank, shares_storage
-from checks.classroom.intact import Intact
+from checks.classroom.intact import remember
 from checks.classroom.plain import NotPlainError, Plain, decode, encode
 
 Say = Callable[[Plain], None]
@@ -63,7 +63,7 @@ def run(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """
     namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": _shell}
     seed()
-    intact = Intact()
+    intact = remember()
     asked: dict[str, Any] = {}
     for number, cell in enumerate(job["cells"]):
         say({"begin": number})
@@ -163,7 +163,9 @@ def _autograds(value: Any, cell: Mapping[str, Any], namespace: dict[str, Any]) -
         return [
             name
             for name, tensor in tensors.items()
-            if type(name) is str and shares_storage(answers.get(name), tensor.grad)
+            if type(name) is str
+            and (tensor.is_leaf or tensor.retains_grad)
+            and shares_storage(answers.get(name), tensor.grad)
         ]
     except BaseException:
         return []

@@ -7,6 +7,7 @@ judged in this process. But the exercises after it should not suffer.
 from __future__ import annotations
 
 import builtins
+import functools
 import gc
 import signal
 import sys
@@ -18,6 +19,12 @@ import torch
 
 _WATCHED = ("builtins", "os", "posix", "sys", "json", "math", "random", "time", "base64", "numbers")
 _OPEN = {"sys": {"stdin", "stdout", "stderr", "last_exc", "last_type", "last_value"}}
+
+
+@functools.cache
+def remember() -> Intact:
+    """What there is when this is first called: once, before the forks."""
+    return Intact()
 
 
 class Intact:

@@ -7,6 +7,9 @@ submission is ever in the memory that the next one starts from.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import os
 import select
 import signal
@@ -14,7 +17,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from checks.classroom import fence, keeper
+from checks.classroom import cage, fence, intact, keeper
+
+# Loaded when a lesson draws, when it shows a slider, when a number is printed.
+_SOON_NEEDED = (
+    "checks.card",
+    "checks.data",
+    "checks.stepper",
+    "IPython.display",
+    "ipywidgets",
+    "matplotlib.mathtext",
+    "numpy",
+    "torch.func",
+    "torch.nn.functional",
+)
 
 
 def main() -> None:
@@ -35,17 +51,31 @@ def warm() -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    import matplotlib.pyplot  # noqa: F401
-    import numpy  # noqa: F401
     import torch
+    from matplotlib import pyplot
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    import checks.card  # noqa: F401  # loaded when a picture is drawn, but not from inside a fence
-
+    for name in _SOON_NEEDED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     torch.set_num_threads(1)
+    # What is done for the first time takes its time: it is done here, and not in each fork.
+    figure, axes = pyplot.subplots()
+    axes.plot([0, 1], label="$x$")
+    axes.contour([[0, 1], [1, 2]])
+    axes.legend()
+    figure.canvas.draw()
+    pyplot.close("all")
     # Nobody looks at a picture here, and to draw them takes longer than all the rest.
     Figure.savefig = FigureCanvasAgg.draw = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    x = torch.ones(2, requires_grad=True)
+    torch.nn.functional.cross_entropy(torch.stack([x, x]), torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
+    repr(x)
+    cage.seed()
+    intact.remember().settings()
+    gc.collect()
+    gc.freeze()  # a collection in a fork does not write to, and so copy, what is older than it
 
 
 def serve(out: int) -> bool:
