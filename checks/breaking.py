@@ -20,6 +20,7 @@ from checks.malrules import (
     Meeting,
     NodeRule,
 )
+from checks.malrules.rule import Scaled
 from checks.replay import Exhausted, Replay, Sent, Step, as_they_are, handed
 from checks.site import NotKnownError, Site, known
 from checks.spans import At, Span, spans
@@ -37,6 +38,7 @@ class Break:
         variant: which of the rule's variants it is.
         changes: what the step (or several) hand on instead.
         answer: or, what is taken for the answer there and then.
+        factor: or, how many times the right gradient comes out.
     """
 
     rule: MalRule[Any, Any]
@@ -44,6 +46,7 @@ class Break:
     variant: int = 0
     changes: Mapping[Node, Step] = field(default_factory=dict)
     answer: Tensor | None = None
+    factor: float | None = None
 
     def light(self) -> Break:
         """The same without its tensors, which may be large."""
@@ -58,9 +61,11 @@ class Breaker:
     values: Mapping[Edge, Tensor]
 
     def breaks(self) -> Iterator[Break]:
-        """All that can be broken: the likeliest mistakes first, then what is near the tensor."""
+        """All that can be broken: the likeliest mistakes first, then what is near either end."""
         jobs: list[tuple[float, int, Callable[[], Iterator[Break]]]] = []
-        for distance, node in enumerate(reversed(self.replay.steps)):
+        steps = self.replay.steps
+        for number, node in enumerate(reversed(steps)):
+            distance = min(number, len(steps) - 1 - number)
             jobs += [
                 (rule.rank, distance, partial(self._at_step, site, rule))
                 for site in self._sites[node]
@@ -147,6 +152,8 @@ class Breaker:
         for variant, changed in enumerate(safely(partial(rule.change, site))):
             if isinstance(changed, Tensor):
                 yield Break(rule, site.node, variant, answer=changed)
+            elif isinstance(changed, Scaled) and site.node in self.replay.bridges:
+                yield Break(rule, site.node, variant, factor=changed.factor)
             elif self._differs(site, changed):
                 changes = {site.node: _always(_sent(site, changed))}
                 yield Break(rule, site.node, variant, changes)

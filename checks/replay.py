@@ -23,7 +23,7 @@ from checks.truth import Question
 Step: TypeAlias = Callable[[Gradients], "Sent"]
 Sent: TypeAlias = list[tuple[Edge, Tensor]]
 
-_MOST_WORK = 30_000  # steps of small tensors, all passes together; about half a second
+_MOST_WORK = 20_000  # steps of small tensors, all passes together; under half a second
 _NUMBERS = 4096  # so many numbers cost as much to handle as one step
 _PRODUCTS = 250_000  # and so many products in a matrix product
 _PRODUCING = ("Mm", "Bmm", "Addmm", "Baddbmm", "Convolution")
@@ -93,6 +93,22 @@ class Replay:
                 seen.add(child)
                 waiting.append(child)
         return False
+
+    @cached_property
+    def bridges(self) -> frozenset[Node]:
+        """The steps through which every path goes; none are known where the pass is cut."""
+        if self.cuts:
+            return frozenset()
+        place = {node: number for number, node in enumerate(self.steps)}
+        found, farthest = set(), 0
+        for number, node in enumerate(self.steps):
+            if number == farthest and len(node._input_metadata) == 1:
+                found.add(node)
+            ahead = [place.get(child, 0) for child, _ in node.next_functions]
+            # A path that reaches the target has passed all bridges that there are on it.
+            ends = any(below == self.target for below in node.next_functions)
+            farthest = max(farthest, *ahead, len(self.steps) if ends else 0)
+        return frozenset(found)
 
     def matters(self, place: Edge) -> bool:
         """Whether what arrives at an edge makes a difference at the target."""

@@ -100,10 +100,12 @@ class Search:
             for broken in breaker.breaks():
                 made.append(broken.light())
                 mistake = _mistake(broken.rule, broken.place)
-                if broken.answer is None:
-                    yield from self._tried(mistake, broken.changes)
-                else:
+                if broken.factor is not None:
+                    yield from self._telling(mistake, self._right * broken.factor)
+                elif broken.answer is not None:
                     yield from self._taken(mistake, broken.answer)
+                else:
+                    yield from self._tried(mistake, broken.changes)
             yield from self._everywhere(breaker, made)
             yield from self._statistics_constant(breaker, made)
             yield from self._pairs(breaker, made)
@@ -145,6 +147,9 @@ class Search:
                 continue
             name, rank = f"{first.name}+{second.name}", first.rank + second.rank + 0.5
             together = replace(first, name=name, rank=rank, other=second)
+            if one.factor is not None and other.factor is not None:
+                yield from self._telling(together, self._right * one.factor * other.factor)
+                continue
             changes: dict[Node, Step] = {b.place: breaker.again(b) for b in (one, other)}
             if one.place is other.place:
                 changes = {one.place: breaker.both(one, other)}
@@ -153,14 +158,17 @@ class Search:
     # -- the gradient as a whole ---------------------------------------------------------------
 
     def _results(self) -> Iterator[Candidate]:
-        right = self.right
-        assert right is not None
-        q, tensor = self.question, self.question.wrt[self.name]
+        q, right, tensor = self.question, self._right, self.question.wrt[self.name]
         stored = tensor.grad if tensor.is_leaf else None
         result = Result(right, stored, q.of.detach(), q.v, self._with_ones(), self._jacobian())
         for rule in RESULT_RULES:
             for gradient in safely(partial(rule.change, result)):
                 yield from self._telling(_mistake(rule, None), gradient)
+
+    @property
+    def _right(self) -> Tensor:
+        assert self.right is not None
+        return self.right
 
     def _with_ones(self) -> Tensor | None:
         """The gradient with ones for v, where v is something else."""

@@ -56,14 +56,25 @@ def at(slot: int, formula: Callable[[Site], Tensor]) -> Change:
     return lambda site: [site.put(slot, formula(site))] if site.has(slot) else []
 
 
+class Scaled(tuple[Tensor | None, ...]):
+    """The right gradients times a number.
+
+    Where every path goes through the step, that is all that becomes of the result, too.
+    """
+
+    factor: float
+
+    @classmethod
+    def of(cls, gradients: Gradients, factor: float) -> Scaled:
+        """Every gradient times a number."""
+        found = cls(None if g is None else g * factor for g in gradients)
+        found.factor = factor
+        return found
+
+
 def scaled(factor: Callable[[Site], float]) -> Change:
     """The right gradients of all inputs, times a number."""
-    return lambda site: [times(site.raw, factor(site))]
-
-
-def times(gradients: Gradients, factor: float) -> Gradients:
-    """Every gradient times a number."""
-    return tuple(None if g is None else g * factor for g in gradients)
+    return lambda site: [Scaled.of(site.raw, factor(site))]
 
 
 def each(site: Site, formula: Callable[[int], Tensor]) -> Gradients:
