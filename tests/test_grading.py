@@ -111,7 +111,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHECKS_TEST", identity)
         patch.setenv("TMPDIR", str(folder / "tmp"))
-        graded, told = mark(folder)
+        graded, told = mark(folder, jobs=4)  # most of them only wait
     yield Class(folder, graded, told, marked_processes(identity), before)
     local.close()
     tcp.close()
@@ -214,10 +214,9 @@ def test_marking_twice_gives_the_same_bytes(everything: Class, tmp_path: Path) -
     same = [student for student, row in ROSTER.items() if row.name.endswith(STEADY)]
     assert len(same) >= len(STEADY)
     odd = "import random\nsize = 2\nraise ValueError(object(), random.random(), open('nowhere'))"
-    for to in ("submitted",):
-        for student in same:
-            hand_in(tmp_path / to, student, submission(ROSTER[student].code))
-        hand_in(tmp_path / to, "odd", submission({"1.3": odd}))
+    for student in same:
+        hand_in(tmp_path / "submitted", student, submission(ROSTER[student].code))
+    hand_in(tmp_path / "submitted", "odd", submission({"1.3": odd}))
     mark(tmp_path, "first")
     mark(tmp_path, "second", jobs=1)
     for student in [*same, "odd"]:
@@ -236,6 +235,34 @@ def test_autograd_is_flagged_and_not_failed(tmp_path: Path) -> None:
     first, second, *_ = stored(tmp_path / "results", "ada")["exercises"]
     assert first["score"] == 2 and "autograd" in " ".join(first["flags"])
     assert second["flags"] == []
+
+
+MISTAKES = {
+    "no factor": {"1.1": "dw = error.detach() * x", "1.4": "dz_du = 1.3 * 0.7\ndz_dv = 1.3"},
+    "sign": {"1.1": "dw = -2 * error.detach() * x", "1.4": "dz_du = -2 * 1.3 * 0.7\ndz_dv = -1.69"},
+    "one entry": {"1.1": "dw = torch.tensor([10.442, 9.0])", "1.4": "dz_du = 1.81\ndz_dv = 1.7"},
+    "shape": {"1.1": "dw = 1.0", "1.4": "dz_du = [1.8]\ndz_dv = [[1.6]]"},
+    "far off": {"1.1": "dw = x * 1e6", "1.4": "dz_du = 'x'\ndz_dv = float('inf')"},
+}
+TRUE = ("10.442", "10.44", "4.086", "4.0860", "1.82", "1.69")
+
+
+def test_a_wrong_answer_does_not_get_the_true_value(tmp_path: Path) -> None:
+    # What a student reads must leave something to be found.
+    lesson_in(tmp_path / "source")
+    for student, answers in MISTAKES.items():
+        hand_in(tmp_path / "submitted", student, submission(answers))
+    mark(tmp_path)
+    for student in MISTAKES:
+        wrong = [
+            e
+            for e in stored(tmp_path / "results", student)["exercises"]
+            if e["score"] < e["points"]
+        ]
+        assert [e["label"] for e in wrong] == ["1.1", "1.4"]
+        read = " ".join(e["text"] + e["html"] for e in wrong)
+        typed = " ".join(MISTAKES[student].values())
+        assert [value for value in TRUE if value in read and value not in typed] == []
 
 
 NAMES = ["..", "a b", "Ada", "ada", "ÅSA", "CON", "=1+1", "-rf", "'; drop", "\udcff", "李" * 60]
@@ -319,7 +346,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert again.returncode == 0, text
     assert {path: path.stat().st_mtime_ns for path in done} == done
     kept = {path.name: path.read_bytes() for path in results.glob("*.json")}
-    mark_settings = Settings(fence.Limits(), ISOLATION)
+    settings = Settings(fence.Limits(), ISOLATION)
     source = tmp_path / "source" / f"{NAME}.md"
-    grade(tmp_path / "submitted", [source], tmp_path / "whole", mark_settings)
+    grade(tmp_path / "submitted", [source], tmp_path / "whole", settings)
     assert kept == {p.name: p.read_bytes() for p in (tmp_path / "whole" / NAME).glob("*.json")}

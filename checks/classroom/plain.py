@@ -156,6 +156,10 @@ def _text(text: object) -> str:
     return text
 
 
+def _complex(real: str, imag: str) -> complex:
+    return complex(float.fromhex(real), float.fromhex(imag))
+
+
 _READERS: dict[str, Callable[[Any], object]] = {
     "blank": lambda _: ...,
     "none": lambda _: None,
@@ -163,6 +167,6 @@ _READERS: dict[str, Callable[[Any], object]] = {
     "int": lambda text: int(_text(text)),
     "str": lambda text: _text(text),
     "float": float.fromhex,
-    "complex": lambda parts: complex(*map(float.fromhex, parts)),
+    "complex": lambda parts: _complex(*parts),
     "torch_dtype": _DTYPES.__getitem__,
 }

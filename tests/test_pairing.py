@@ -1,0 +1,208 @@
+"""Which code is taken from a submission, whatever became of its cells; and which file is whose."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from classroom import NAME, RIGHT, SOURCE, hand_in, submission
+
+from checks.classroom.lesson import Lesson, parse
+from checks.classroom.pairing import Handed, SubmissionError, load, pair
+from checks.classroom.submissions import CollectError, find, unpack
+
+LESSON = parse(SOURCE, NAME)
+Cells = list[dict[str, Any]]
+
+
+def paired(cells: Cells) -> Handed:
+    return pair(cells, LESSON.cells)
+
+
+def typed(handed: Handed) -> dict[str, str]:
+    return {cell.label: handed.typed[cell.id] for cell in LESSON.cells if cell.id in handed.typed}
+
+
+def reordered(cells: Cells) -> Cells:
+    return cells[::-1]
+
+
+def without_ids(cells: Cells) -> Cells:
+    return [{k: v for k, v in cell.items() if k != "id"} for cell in cells]
+
+
+def without_metadata(cells: Cells) -> Cells:
+    return [{**cell, "metadata": {}} for cell in cells]
+
+
+def without_either(cells: Cells) -> Cells:
+    return without_metadata(without_ids(cells))
+
+
+def without_checks(cells: Cells) -> Cells:
+    return [cell for cell in without_either(cells) if "checks." not in cell["source"]]
+
+
+def with_new_ids(cells: Cells) -> Cells:
+    return [{**cell, "id": f"x{n}"} for n, cell in enumerate(without_metadata(cells))]
+
+
+def in_lines(cells: Cells) -> Cells:
+    return [{**cell, "source": cell["source"].splitlines(keepends=True)} for cell in cells]
+
+
+def with_rubbish(cells: Cells) -> Cells:
+    odd: Cells = [{}, {"cell_type": "code"}, {"cell_type": 3, "source": 7, "id": []}]
+    odd.append({"cell_type": "code", "metadata": {"nbgrader": {"grade_id": {}}}, "source": [1]})
+    return odd + cells
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(list, reordered, without_ids, without_metadata, without_either),
+        *(without_checks, with_new_ids, in_lines, with_rubbish),
+    ],
+)
+def test_answers_are_found(change: Callable[[Cells], Cells]) -> None:
+    # Lost marks for what an editor did to the file.
+    assert typed(paired(change(submission()["cells"]))) == RIGHT
+
+
+def test_only_answers_are_taken() -> None:
+    # A learner who edits a check, or the teacher's numbers, changes nothing.
+    cells = submission()["cells"]
+    for cell in cells:
+        if not cell["id"].startswith("answer-"):
+            cell["source"] = "raise SystemExit"
+    assert typed(paired(cells)) == RIGHT
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_of_copies_the_one_with_an_answer_is_taken(above: bool) -> None:
+    cells = submission()["cells"]
+    (number,) = [n for n, cell in enumerate(cells) if cell["id"] == "answer-1-3"]
+    blank = {**cells[number], "source": "size = ..."}
+    cells.insert(number + (not above), blank)
+    handed = paired(cells)
+    assert typed(handed) == RIGHT
+    assert any("1.3" in note and "copies" in note for note in handed.notes)
+
+
+def test_a_deleted_cell_is_blank_and_said() -> None:
+    cells = [cell for cell in submission()["cells"] if cell["id"] != "answer-1-3"]
+    handed = paired(cells)
+    assert typed(handed) == {**RIGHT, "1.3": "size = ..."}
+    assert any("1.3" in note and "not there" in note for note in handed.notes)
+
+
+AUTOGRAD = [
+    *(
+        "loss.backward()",
+        "dw = w . grad",
+        "from torch.func import vjp",
+        "torch.autograd.grad(a, b)",
+    ),
+    *("import torch.autograd as t", "dw = torch.func.jacrev(f)(w)", "%time loss.backward()"),
+]
+
+
+@pytest.mark.parametrize("code", AUTOGRAD)
+def test_autograd_is_flagged(code: str) -> None:
+    assert paired(submission({"1.1": code})["cells"]).flags["answer-1-1"]
+
+
+@pytest.mark.parametrize("code", ["# loss.backward()", "grad = 2 * x", "(" * 10**5, "-" * 10**5])
+def test_what_asks_no_autograd_is_not_flagged(code: str) -> None:
+    # The last two end a process that parses them.
+    assert not paired(submission({"1.1": code})["cells"]).flags
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": 3}', "[" * 10**5, "1" * 10**5, "\0"])
+def test_what_is_no_notebook_is_said(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SubmissionError):
+        load(hand_in(tmp_path, "ada", text))
+
+
+# -- which file is whose ---------------------------------------------------------------------------
+
+OTHER = Lesson("02_other", ())
+
+
+def found(folder: Path, *lessons: Lesson) -> dict[str, str]:
+    """The student and lesson of each submission."""
+    submissions, _ = find(folder, lessons or (LESSON, OTHER))
+    return {s.student: s.lesson for s in submissions}
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+
+
+def test_layouts(tmp_path: Path) -> None:
+    put(tmp_path, "ada/01_small/01_small.ipynb", "bob/01_small.ipynb", "cem_01.ipynb")
+    put(tmp_path, "dan_lesson-02 (1).ipynb", "eva/02_other/homework.ipynb", "fay.b_01_small.ipynb")
+    put(tmp_path, "ada/.ipynb_checkpoints/01_small.ipynb", "__MACOSX/x/01_small.ipynb")
+    assert found(tmp_path) == {
+        **{"ada": NAME, "bob": NAME, "cem": NAME, "fay.b": NAME},
+        **{"dan": "02_other", "eva": "02_other"},
+    }
+
+
+def test_a_renamed_file_is_known_by_its_cells(tmp_path: Path) -> None:
+    path = hand_in(tmp_path, "ada", submission())
+    path.rename(tmp_path / "ada" / "homework final.ipynb")
+    path.parent.rmdir()
+    put(tmp_path, "bob/something.ipynb")
+    assert found(tmp_path) == {"ada": NAME, "bob": ""}
+    assert found(tmp_path, LESSON) == {"ada": NAME, "bob": NAME}
+
+
+def test_flat_files_of_two_students_are_not_one(tmp_path: Path) -> None:
+    # The mistake: two Marias, of whom one loses all marks.
+    put(
+        tmp_path, "maria_lopez_01.ipynb", "maria_rossi_01.ipynb", "j.doe_01.ipynb", "j.roe_01.ipynb"
+    )
+    submissions, notes = find(tmp_path, [LESSON])
+    assert len({s.student for s in submissions}) == len(submissions) == 4
+    assert len(notes) == 1 and "maria" in notes[0]
+
+
+def test_of_several_notebooks_the_newest_is_taken_and_said(tmp_path: Path) -> None:
+    put(tmp_path, "ada/01_small.ipynb", "ada/01_small-Copy1.ipynb")
+    os.utime(tmp_path / "ada/01_small-Copy1.ipynb", (1, 1))
+    (tmp_path / "ada/01_small-folder.ipynb").mkdir()
+    submissions, notes = find(tmp_path, [LESSON])
+    assert [s.path.name for s in submissions] == ["01_small.ipynb"]
+    assert len(notes) == 1 and "01_small.ipynb" in notes[0]
+
+
+def test_a_zip_is_unpacked_inside_its_folder(tmp_path: Path) -> None:
+    # A path that climbs out, an absolute one, a link: none is written.
+    archive, folder = tmp_path / "all.zip", tmp_path / "inside"
+    link = zipfile.ZipInfo("eve/01_small.ipynb")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr(zipfile.ZipInfo("ada/01_small.ipynb", (2020, 1, 2, 3, 4, 6)), "{}")
+        for name in ("../out.ipynb", "/out.ipynb", "a/../../out.ipynb", "..\\out.ipynb", "run.py"):
+            packed.writestr(name, "{}")
+        packed.writestr(link, "/etc/passwd")
+    folder.mkdir()
+    unpack(archive, folder)
+    written = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.ipynb")]
+    assert written == ["inside/ada/01_small.ipynb"]
+    assert (folder / "ada/01_small.ipynb").stat().st_mtime < 1_600_000_000
+
+
+def test_what_is_no_zip_is_said(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(CollectError):
+        unpack(tmp_path / "all.zip", tmp_path)
+    with pytest.raises(CollectError):
+        find(tmp_path / "nowhere", [LESSON])
