@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -90,8 +91,12 @@ def kind(node: Node) -> str:
     if is_leaf(node):
         return "Leaf"
     # From the class: the author of a torch.autograd.Function may have set `ctx.name`.
-    name = re.sub(r"Backward\w*$", "", type(node).name(node).split("::")[-1])
-    return re.sub(r"^Unsafe", "", name)
+    return _kind_of(type(node).name(node))
+
+
+@cache
+def _kind_of(name: str) -> str:
+    return re.sub(r"^Unsafe", "", re.sub(r"Backward\w*$", "", name.split("::")[-1]))
 
 
 @dataclass(frozen=True)

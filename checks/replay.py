@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
 from checks import backward
@@ -210,8 +209,7 @@ def as_they_are(node: Node, gradients: Gradients) -> Sent:
 def _handed(node: Node, arriving: Gradients) -> Sent:
     if all(gradient is None for gradient in arriving):
         return []
-    with torch.inference_mode(False), torch.no_grad():
-        return handed(node, backward.call(node, arriving))
+    return handed(node, backward.call(node, arriving))
 
 
 def _cost(node: Node) -> int:
