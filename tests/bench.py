@@ -12,6 +12,7 @@ import timeit
 from collections.abc import Callable
 
 import torch
+from bench_marking import marking_a_submission
 
 import checks
 
@@ -87,7 +88,29 @@ def wrong_answers_and_pictures() -> list[Row]:
     b1, b2 = torch.zeros(16, requires_grad=True), torch.zeros(5, requires_grad=True)
     network = torch.nn.functional.cross_entropy(torch.tanh(X @ W1 + b1) @ W2 + b2, target)
     alone = best(lambda: torch.autograd.grad(network, W1, retain_graph=True))
-    return [*rows, ("a wrong answer on a two-layer network", _wrong(network, W1), alone)]
+    return [
+        *rows,
+        ("a wrong answer on a two-layer network", _wrong(network, W1), alone),
+        ("the same, and nothing explains it", _wrong(network, W1, 1.2345), alone),
+        *_many_wrong_answers(),
+    ]
+
+
+def _many_wrong_answers() -> list[Row]:
+    """Three gradients of one pass, all wrong: follow-through, and one explanation."""
+    x, y = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([6.0, 20.0, 30.0])
+    w, b = torch.tensor(5.0, requires_grad=True), torch.tensor(4.0, requires_grad=True)
+    S = w * x + b - y
+    loss = (S**2).mean()
+    wrt = {"S": S, "w": w, "b": b}
+    right = dict(
+        zip(wrt, torch.autograd.grad(loss, [*wrt.values()], retain_graph=True), strict=True)
+    )
+    wrong = {name: gradient / 2 for name, gradient in right.items()}
+    assert checks.gradient("", wrong, of=loss, wrt=wrt).entries["w"].follows
+    alone = best(lambda: torch.autograd.grad(loss, [*wrt.values()], retain_graph=True))
+    told = best(lambda: checks.gradient("", wrong, of=loss, wrt=wrt), rounds=5)
+    return [("three wrong gradients, with follow-through", told, alone)]
 
 
 def a_rule() -> list[Row]:
@@ -104,11 +127,11 @@ def a_rule() -> list[Row]:
     return [("checks.rule, right", best(check, rounds=3), None)]
 
 
-def _wrong(of: torch.Tensor, wrt: torch.Tensor) -> float:
-    """Half of the right gradient: a mistake that is found, after all have been tried."""
+def _wrong(of: torch.Tensor, wrt: torch.Tensor, factor: float = 0.5) -> float:
+    """A multiple of the right gradient. Half of it is a mistake that is found."""
     (right,) = torch.autograd.grad(of, wrt, retain_graph=True)
-    assert not checks.gradient("", right / 2, of=of, wrt=wrt)
-    return best(lambda: checks.gradient("", right / 2, of=of, wrt=wrt), rounds=5)
+    assert not checks.gradient("", right * factor, of=of, wrt=wrt)
+    return best(lambda: checks.gradient("", right * factor, of=of, wrt=wrt), rounds=5)
 
 
 def _shown(shown: object) -> float:
@@ -124,17 +147,18 @@ TABLES: list[Callable[[], list[Row]]] = [
     a_correct_gradient,
     wrong_answers_and_pictures,
     a_rule,
+    marking_a_submission,
 ]
 
 
 def main() -> None:
     """Print the table."""
     print(f"Python {sys.version.split()[0]}, torch {torch.__version__}\n")
-    print(f"{'':44}{'ms':>9}{'ratio':>9}")
+    print(f"{'':48}{'ms':>9}{'ratio':>9}")
     for table in TABLES:
         for name, seconds, base in table():
             ratio = "" if base is None else f"{seconds / base:.1f}"
-            print(f"{name:44}{seconds * 1000:9.3f}{ratio:>9}")
+            print(f"{name:48}{seconds * 1000:9.3f}{ratio:>9}")
 
 
 if __name__ == "__main__":

@@ -73,10 +73,10 @@ def run(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
             plain = {"value": encode(value), "grads": _autograds(value, cell, namespace)}
             say({"label": cell["label"], "answer": json.dumps(plain)})
             continue
-        problem = _executed(cell["code"], namespace)
+        problem = executed(cell["code"], namespace)
         if cell["role"] == "answer" and number not in job["blanked"]:
             settings = intact.settings()
-            problem = _executed(_python(cell["typed"]), namespace)
+            problem = executed(_python(cell["typed"]), namespace)
             if changed := intact.restore(settings):
                 say({"note": f"The cell changed `{changed[0]}`; it was put back.", "cell": number})
         if problem and cell["role"] != "raises-exception":
@@ -105,7 +105,7 @@ def seed() -> None:
     torch.manual_seed(_SEED)
 
 
-def _executed(code: str, namespace: dict[str, Any]) -> str:
+def executed(code: str, namespace: dict[str, Any]) -> str:
     """Run code; what went wrong, in one line, or nothing."""
     try:
         exec(compile(code, "<cell>", "exec"), namespace)

@@ -68,7 +68,7 @@ def grade(
     benches = {lesson.name: Bench(lesson, path, settings) for path, lesson in lessons.items()}
     prints = {lesson.name: _fingerprint(path, settings) for path, lesson in lessons.items()}
     submissions, notes = find(submitted, list(lessons.values()))
-    _write(to / "run.json", _about(settings))
+    write(to / "run.json", _about(settings))
     for note in notes:
         tell(note)
     work: queue.SimpleQueue[Submission] = queue.SimpleQueue()
@@ -131,7 +131,7 @@ class _Marking:
             result = self._marked(submission, cages)
             settings = self.benches[name].settings
             about = {"student": submission.student, "assignment": name}
-            _write(target, {**about, "isolation": _isolation(settings), **wanted, **result})
+            write(target, {**about, "isolation": _isolation(settings), **wanted, **result})
             with self.lock:
                 _log(self.to, submission, time.monotonic() - begin)
         except Exception as error:
@@ -217,7 +217,7 @@ def _hash(path: Path) -> str:
         return "unreadable"
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
+def write(path: Path, data: dict[str, Any]) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

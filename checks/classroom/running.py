@@ -55,7 +55,7 @@ class Run:
         self._cells = [cell for cell in source if cell.role is not Role.TEXT]
         self._answer_cells = [k for k, c in enumerate(self._cells) if c.role is Role.ANSWER]
         self._job = {
-            "cells": [_plain(cell, typed) for cell in self._cells],
+            "cells": [job_cell(cell, typed) for cell in self._cells],
             "limits": asdict(settings.limits),
             "isolation": asdict(settings.isolation),
         }
@@ -173,7 +173,8 @@ class Run:
                 heard.notes[_MOST_NOTES * len(self._cells) :] = [(message["cell"], message["note"])]
 
 
-def _plain(cell: Cell, typed: Mapping[str, str]) -> dict[str, Any]:
+def job_cell(cell: Cell, typed: Mapping[str, str]) -> dict[str, Any]:
+    """A cell as the cage is told of it."""
     plain = {"role": str(cell.role), "code": cell.blank, "label": cell.label}
     if cell.role is Role.ANSWER:
         plain["typed"] = typed[cell.id]
