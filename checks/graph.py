@@ -24,6 +24,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "Addmm": ("linear layer", "{1} @ {2} + {0}"),
     "Amax": ("maximum", "{0}.amax(…)"),
     "Amin": ("minimum", "{0}.amin(…)"),
+    "Baddbmm": ("batched linear layer", "{1} @ {2} + {0}"),
     "BinaryCrossEntropy": ("binary cross-entropy", "binary_cross_entropy({0}, …)"),
     "BinaryCrossEntropyWithLogits": (
         "binary cross-entropy",
@@ -35,6 +36,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "Clone": ("copy", "{0}.clone()"),
     "Convolution": ("convolution", "conv({0}, {1})"),
     "Cos": ("cosine", "cos({0})"),
+    "CudnnBatchNorm": ("batch norm", "batch_norm({0})"),
     "Div": ("division", "{0} / {1}"),
     "Dot": ("dot product", "{0} @ {1}"),
     "Embedding": ("embedding", "embedding({0})"),
@@ -60,6 +62,7 @@ OPERATIONS: dict[str, tuple[str, str]] = {
     "NativeLayerNorm": ("layer norm", "layer_norm({0})"),
     "Neg": ("negation", "-{0}"),
     "NllLoss": ("negative log-likelihood", "nll_loss({0})"),
+    "NllLoss2D": ("negative log-likelihood", "nll_loss({0})"),
     "Permute": ("permutation of dimensions", "{0}.permute(…)"),
     "Pow": ("power", "{0} ** {exponent}"),
     "Reciprocal": ("reciprocal", "1 / {0}"),

@@ -1,7 +1,10 @@
 """Every mal-rule gives the wrong answer that it stands for, and is named when that answer comes."""
 
+import re
+
 import pytest
 import torch
+from exercises import SOURCES
 from wrong import CASES
 
 from checks.malrules import BROADCAST_RULES, MEETING_RULES, NODE_RULES, RESULT_RULES
@@ -36,6 +39,24 @@ def test_every_rule_has_a_case():
     # Mistake caught: a row that nobody has tried.
     tried = {name for name, _, _ in CASES}
     assert {rule.name for rule in RULES} - tried == set()
+
+
+def test_every_row_is_well_formed():
+    # Mistake caught: two rows of one name, of which a report could not tell which it was; a
+    # sentence that cannot be read after "Your numbers are what comes out when"; a lesson that is
+    # not there.
+    lessons = {path.name[1] for path in SOURCES}
+    for table in (NODE_RULES, BROADCAST_RULES, MEETING_RULES, RESULT_RULES):
+        for rule in table:
+            assert rule.says[0].islower() or rule.says.startswith(("ReLU", "J"))
+            assert not rule.says.endswith(".")
+            assert re.sub(r"{operation}", "", rule.says).isprintable()
+            assert "{" not in rule.says.format(operation="square")
+            assert rule.lesson in lessons
+            assert 1 <= rule.rank <= 5
+    names = [rule.name for rule in RULES]
+    assert len(names) == len(set(names))
+    assert not any("+" in name for name in names)  # joins two that came together
 
 
 def test_every_documented_mistake_has_a_case():

@@ -122,7 +122,7 @@ ARITHMETIC_RULES: tuple[NodeRule, ...] = (
             scaled(lambda s: 1 / s.count), ("Mean",), "1", 3),
     MalRule("sum-averaged", "the sum is differentiated like a mean",
             scaled(lambda s: 1 / s.count), ("Sum",), "6", 2, True),
-    MalRule("sum-counted", "the sum's gradient is multiplied by the number of its terms",
+    MalRule("sum-counted", "the gradient of the sum is multiplied by the number of its terms",
             scaled(lambda s: s.count), ("Sum",), "6", 3),
     MalRule("variance-factor", "the derivative of the square in the variance is not applied fully",
             scaled(lambda s: 0.5), ("Var",), "6"),

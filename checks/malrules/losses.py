@@ -121,10 +121,10 @@ LOSS_RULES: tuple[NodeRule, ...] = (
     MalRule("mse-broadcast", "every prediction is compared with every target, because two shapes "
             "broadcast to a square", _mse(lambda p, t: p - t.mean()), _MSE, rank=3),
     # normalisation
-    MalRule("statistics-constant", "the mean and the variance are held constant",
+    MalRule("statistics-constant", "the mean and the variance are treated as constants",
             _statistics(False, False), _NORM, "6", 1),
-    MalRule("mean-constant", "the mean is held constant", _statistics(False, True), _NORM, "6"),
-    MalRule("variance-constant", "the variance is held constant",
+    MalRule("mean-constant", "the mean is treated as a constant", _statistics(False, True), _NORM, "6"),
+    MalRule("variance-constant", "the variance is treated as a constant",
             _statistics(True, False), _NORM, "6"),
     MalRule("norm-scale-input", "the normalised input is left out of the gradient of the scale",
             _scale_without_input, _NORM, "6"),
