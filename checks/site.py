@@ -199,8 +199,11 @@ class Site:
 
     # -- batch and layer norm ------------------------------------------------------------------
 
-    def normalisation(self) -> Normalisation:
-        """What a batch or layer norm normalises with, where it computes that from its input."""
+    def normalisation(self, *, other_axes: bool = False) -> Normalisation:
+        """What a batch or layer norm normalises with, where it computes that from its input.
+
+        `other_axes` averages over the dimensions over which it does not normalise.
+        """
         x, mean, inverse = (known(self.saved(n)) for n in ("input", "result1", "result2"))
         if mean.numel() == 0:
             raise NotKnownError  # batch norm in eval mode: nothing is computed from the input
@@ -213,12 +216,13 @@ class Site:
             shape = [-1 if d == 1 else 1 for d in range(x.ndim)]
             mean, inverse = mean.reshape(shape), inverse.reshape(shape)
             scale = scale if weight is None else scale.reshape(shape)
+        averaged = tuple(d for d in range(x.ndim) if d not in dims) if other_axes else dims
         shared = tuple(range(x.ndim - own)) if layer else dims
         return Normalisation(
             x_hat=(x.detach() - mean) * inverse,
             inverse=inverse,
             weight=scale,
-            average=lambda t: t.mean(dim=dims, keepdim=True),
+            average=lambda t: t.mean(dim=averaged, keepdim=True),
             per_weight=lambda t: t.sum(dim=shared) if shared else t,
         )
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from checks.backward import Gradients
 from checks.malrules.arithmetic import one_size
-from checks.malrules.rule import Change, MalRule, NodeRule, only, scaled
+from checks.malrules.rule import Change, MalRule, NodeRule, Scaled, only, scaled
 from checks.site import NotKnownError, Site
 
 _SOFTMAX = ("Softmax", "LogSoftmax")
@@ -82,6 +82,43 @@ def _statistics(mean_moves: bool, variance_moves: bool) -> Change:
     return change
 
 
+def _other_axes(site: Site) -> list[Gradients]:
+    """The averages of a normalisation taken over the dimensions that are not normalised."""
+    norm = site.normalisation(other_axes=True)
+    g = site.u * norm.weight
+    flow = g - norm.average(g) - norm.x_hat * norm.average(g * norm.x_hat)
+    return [site.put(0, norm.inverse * flow)]
+
+
+def _without_scale(site: Site) -> list[Gradients]:
+    norm, u = site.normalisation(), site.u
+    flow = u - norm.average(u) - norm.x_hat * norm.average(u * norm.x_hat)
+    return [site.put(0, norm.inverse * flow)]
+
+
+def _scale_of_raw_input(site: Site) -> list[Gradients]:
+    norm, x = site.normalisation(), site.saved("input").detach()
+    return [site.put(1, norm.per_weight(site.u * x))] if site.has(1) else []
+
+
+def _other_softmax_axis(site: Site) -> list[Gradients]:
+    """The sum over the entries of softmax taken over another dimension."""
+    u, y = site.u, site.y
+    dims = [dim for dim in range(u.ndim) if (dim,) != site.dims]
+    if site.kind == "Softmax":
+        return [site.put(0, y * (u - (u * y).sum(dim, keepdim=True))) for dim in dims]
+    return [site.put(0, u - torch.exp(y) * u.sum(dim, keepdim=True)) for dim in dims]
+
+
+def _other_count(site: Site) -> list[Gradients]:
+    """The mean over N samples of C classes divided by C, or by N · C."""
+    shape = site.shape(0)
+    if not site.averages or "Nll" not in site.kind or len(shape) < 2:
+        raise NotKnownError
+    classes = shape[1]
+    return [Scaled.of(site.raw, site.samples / classes), Scaled.of(site.raw, 1 / classes)]
+
+
 def _scale_without_input(site: Site) -> list[Gradients]:
     return [site.put(1, site.normalisation().per_weight(site.u))] if site.has(1) else []
 
@@ -94,12 +131,16 @@ LOSS_RULES: tuple[NodeRule, ...] = (
             only(_elementwise), _SOFTMAX, "6", 1),
     MalRule("softmax-cross-terms", "the terms that couple the entries of softmax are left out",
             only(lambda s: s.u * s.y), ("Softmax",), "6"),
+    MalRule("softmax-other-axis", "the entries of softmax are coupled along the wrong axis",
+            _other_softmax_axis, _SOFTMAX, "6"),
     MalRule("no-one-hot", "the one-hot target is left out of the gradient of the cross-entropy",
             only(lambda s: s.right - _of_log(s)), _SOFTMAX, "6", 1, True),
     MalRule("softmax-twice", "softmax is applied once more before the cross-entropy",
             only(_double_softmax), _SOFTMAX, "6"),
     MalRule("nll-count", "the mean over the samples is differentiated like a sum",
             scaled(_as_sum), _NLL, "6", 1, True),
+    MalRule("nll-other-count", "the mean over the samples divides by another count",
+            _other_count, _NLL, "6", 2, True),
     MalRule("nll-averaged", "the sum over the samples is differentiated like a mean",
             scaled(_as_mean), _NLL, "6"),
     MalRule("nll-sign", "the minus sign of the log-likelihood is lost",
@@ -123,9 +164,16 @@ LOSS_RULES: tuple[NodeRule, ...] = (
     # normalisation
     MalRule("statistics-constant", "the mean and the variance are treated as constants",
             _statistics(False, False), _NORM, "6", 1),
-    MalRule("mean-constant", "the mean is treated as a constant", _statistics(False, True), _NORM, "6"),
+    MalRule("mean-constant", "the mean is treated as a constant",
+            _statistics(False, True), _NORM, "6"),
     MalRule("variance-constant", "the variance is treated as a constant",
             _statistics(True, False), _NORM, "6"),
+    MalRule("norm-other-axis", "the averages of the normalisation are taken over the wrong axis",
+            _other_axes, _NORM, "6", 3),
+    MalRule("norm-without-scale", "the scale is left out on the way back through the {operation}",
+            _without_scale, _NORM, "6"),
+    MalRule("norm-scale-raw", "the input that is not normalised is used for the gradient of the "
+            "scale", _scale_of_raw_input, _NORM, "6"),
     MalRule("norm-scale-input", "the normalised input is left out of the gradient of the scale",
             _scale_without_input, _NORM, "6"),
 )  # fmt: skip

@@ -89,6 +89,9 @@ MATRIX_RULES: tuple[NodeRule, ...] = (
             _matrix(lambda u, m, side: u @ m if side else m @ u), _MATMUL, "6", 3),
     MalRule("matmul-result-transposed", "the gradient of a matrix comes out transposed",
             _matrix(lambda u, m, side: (m.mT @ u).mT if side else (u @ m.mT).mT), _MATMUL, "6", 1),
+    MalRule("matmul-upstream-transposed", "the upstream gradient is transposed once too often, or "
+            "once too few, at the {operation}",
+            _matrix(lambda u, m, side: m.mT @ u.mT if side else u.mT @ m.mT), _MATMUL, "6"),
     MalRule("matmul-elementwise", "the matrices are multiplied entry by entry on the way back",
             _matrix(_elementwise), _MATMUL, "6", 3),
     MalRule("matmul-factor", "the other factor of the {operation} is left out",

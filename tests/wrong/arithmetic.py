@@ -95,6 +95,13 @@ def a_sum_not_divided_and_the_two_left_out():
     return graph, name, wrong / 2
 
 
+@case("division-twice")
+def divided_by_the_root_twice():
+    x = variable(4)
+    y = x / 3**0.5
+    return weighted(y, {"x": x}), "x", upstream(y) / 3
+
+
 @case("divisor-one-size", 3)
 def a_sum_divided_by_the_rows_alone():
     graph, name, wrong = _squares(lambda x: x.sum() / 15)
@@ -175,6 +182,20 @@ def the_variance_divided_by_n():
     x = variable(6)
     y = x.var()
     return weighted(y, {"x": x}), "x", upstream(y) * 2 * (x - x.mean()).detach() / 6
+
+
+@case("norm-root")
+def a_length_as_if_squared():
+    x = variable(5)
+    y = x.norm()
+    return weighted(y, {"x": x}), "x", upstream(y) * 2 * x.detach()
+
+
+@case("norm-root")
+def lengths_not_divided_by():
+    X = variable(3, 4)
+    y = torch.linalg.vector_norm(X, dim=1)
+    return weighted(y, {"X": X}), "X", upstream(y)[:, None] * X.detach()
 
 
 @case("max-everywhere")

@@ -69,6 +69,14 @@ def an_einsum_transposed():
     return weighted(y, {"W": W}, x=x), "W", x.T @ upstream(y)
 
 
+@case("matmul-upstream-transposed", 15)
+def keys_without_the_transpose_of_the_scores():
+    # dK = dS Q for dSᵀ Q, where S = Q Kᵀ.
+    Q, K = variable(4, 2), variable(4, 2, seed=1)
+    y = Q @ K.T
+    return weighted(y, {"Q": Q, "K": K}), "K", upstream(y) @ Q.detach()
+
+
 @case("matmul-elementwise")
 def entry_by_entry():
     graph, A, _, u = _product((3, 3), (3, 3))
