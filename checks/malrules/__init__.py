@@ -20,7 +20,6 @@ from checks.malrules.general import (
     MEETING_RULES,
     RESULT_RULES,
     Broadcast,
-    Counted,
     Meeting,
     Result,
 )
@@ -42,7 +41,6 @@ __all__ = [
     "NODE_RULES",
     "RESULT_RULES",
     "Broadcast",
-    "Counted",
     "MalRule",
     "Meeting",
     "NodeRule",
