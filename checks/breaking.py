@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from checks.backward import Edge, Gradients, Node
+from checks.graph import kind
 from checks.malrules import (
     BROADCAST_RULES,
     MEETING_RULES,
     NODE_RULES,
     Broadcast,
+    Counted,
     MalRule,
     Meeting,
     NodeRule,
@@ -26,6 +28,8 @@ from checks.site import NotKnownError, Site, known
 from checks.spans import At, Span, spans
 
 T = TypeVar("T")
+
+_RULES_OF_TWO = {"Mul": "Product", "Div": "Quotient"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,26 @@ class Breaker:
         found = safely(lambda: [Site.of(node, arriving, self.values)])
         for span in spans(node):
             found += safely(partial(self._span_site, span, arriving))
+        if kind(node) in _RULES_OF_TWO:
+            found += safely(partial(self._of_two, node, arriving))
         return found
+
+    def _of_two(self, node: Node, arriving: Gradients) -> list[Site]:
+        """A product or a quotient of two functions of the tensor, with the derivatives of both."""
+        if node not in self.replay.bridges:
+            raise NotKnownError
+        target = self.replay.target
+        ones = torch.ones_like(known(arriving[0]))
+        sides = [
+            self.replay.outcome({node: _always([(place, ones)])})
+            for place in node.next_functions
+            if self.replay.matters(place)
+        ]
+        right = known(self.replay.clean.arriving.get(target))
+        if len(sides) != 2 or any(known(side).shape != ones.shape for side in sides):
+            raise NotKnownError
+        name = _RULES_OF_TWO[kind(node)]
+        return [Site(node, (arriving[0], *sides), (right,), self.values, name, (target,), ())]
 
     def _span_site(self, span: Span, arriving: Gradients) -> list[Site]:
         if span.kind == "Composition" and span.bottom == self.replay.target:
@@ -175,25 +198,25 @@ class Breaker:
             yield Break(rule, node, variant, {node: _always(sent)})
 
     def _at_meeting(
-        self, sources: Sequence[tuple[Node, int]], rule: MalRule[Meeting, frozenset[int]]
+        self, sources: Sequence[tuple[Node, int]], rule: MalRule[Meeting, Counted]
     ) -> Iterator[Break]:
         nodes = [node for node, _ in sources]
         shared = {k for k, node in enumerate(nodes) if self.replay.leads(node, nodes)}
-        for variant, lost in enumerate(rule.change(Meeting(len(sources), frozenset(shared)))):
-            kept = [k for k in range(len(sources)) if k not in lost]
-            (shown,) = kept if rule.name == "one-path" else lost
-            changes = self._without([sources[k] for k in lost])
-            yield Break(rule, sources[shown][0], variant, changes)
+        for variant, counted in enumerate(rule.change(Meeting(len(sources), frozenset(shared)))):
+            changes = self._counted(dict(zip(sources, counted.times, strict=True)))
+            yield Break(rule, nodes[counted.shown], variant, changes)
 
-    def _without(self, lost: Iterable[tuple[Node, int]]) -> dict[Node, Step]:
-        slots: dict[Node, set[int]] = {}
-        for node, slot in lost:
-            slots.setdefault(node, set()).add(slot)
+    def _counted(self, times: Mapping[tuple[Node, int], int]) -> dict[Node, Step]:
+        """What is handed on where each of some contributions is counted so many times."""
         changes = {}
-        for node, dropped in slots.items():
-            right = self.replay.clean.handed_on[node]
-            kept = tuple(None if slot in dropped else g for slot, g in enumerate(right))
-            changes[node] = _always(as_they_are(node, kept))
+        for node in {node for node, _ in times}:
+            handed_on = tuple(
+                None
+                if gradient is None or times.get((node, slot)) == 0
+                else gradient * times.get((node, slot), 1)
+                for slot, gradient in enumerate(self.replay.clean.handed_on[node])
+            )
+            changes[node] = _always(as_they_are(node, handed_on))
         return changes
 
 

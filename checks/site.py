@@ -14,6 +14,8 @@ from checks import backward
 from checks.backward import Edge, Gradients, Node
 from checks.graph import constant, kind
 
+_EARLIER = 4
+
 
 class NotKnownError(Exception):
     """A value that a mal-rule needs is not in the graph: the mal-rule does not apply."""
@@ -65,6 +67,10 @@ class Site:
     def right(self) -> Tensor:
         """What the first input rightly gets."""
         return self.raw_at(0)
+
+    def arriving_at(self, number: int) -> Tensor:
+        """One of several upstream gradients."""
+        return known(self.arriving[number])
 
     def raw_at(self, slot: int) -> Tensor:
         """What the input `slot` rightly gets, before broadcasting is undone."""
@@ -146,6 +152,15 @@ class Site:
         ]
         shape = list(child._input_metadata[number].shape)
         return [x for x in found if x is not None and list(x.shape) == shape]
+
+    def earlier(self) -> list[Tensor]:
+        """Values of the same shape from up to four steps before this one's input."""
+        wanted, found, places = list(self.x(0).shape), [], [self.inputs[0]]
+        for _ in range(_EARLIER):
+            places = [below for node, _ in places if node for below in node.next_functions]
+            values = (self.values.get(place) for place in dict.fromkeys(places))
+            found += [x for x in values if x is not None and list(x.shape) == wanted]
+        return found
 
     # -- reductions ----------------------------------------------------------------------------
 

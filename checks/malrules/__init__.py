@@ -20,6 +20,7 @@ from checks.malrules.general import (
     MEETING_RULES,
     RESULT_RULES,
     Broadcast,
+    Counted,
     Meeting,
     Result,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "NODE_RULES",
     "RESULT_RULES",
     "Broadcast",
+    "Counted",
     "MalRule",
     "Meeting",
     "NodeRule",

@@ -30,6 +30,14 @@ def one_size(site: Site) -> list[Gradients]:
     return [site.put(0, site.right * (site.count / n)) for n in sorted(sizes)]
 
 
+def _not_squared(site: Site) -> list[Gradients]:
+    """The denominator squared nowhere: for its own gradient, or for the whole quotient rule."""
+    if not site.has(1):
+        return []
+    own = site.raw_at(1) * site.x(1)
+    return [site.put(1, own), each(site, lambda slot: site.raw_at(slot) * site.x(1))]
+
+
 def _divisor_one_size(site: Site) -> list[Gradients]:
     """A sum over N · D entries that is divided by N · D: divided by N or by D alone."""
     total, _ = site.inputs[0]
@@ -98,7 +106,7 @@ ARITHMETIC_RULES: tuple[NodeRule, ...] = (
     MalRule("quotient-sign", "the minus sign in the derivative of the quotient is lost",
             at(1, lambda s: -s.raw_at(1)), ("Div",), rank=1),
     MalRule("quotient-square", "the denominator is not squared in the derivative of the quotient",
-            at(1, lambda s: s.raw_at(1) * s.x(1)), ("Div",)),
+            _not_squared, ("Div",)),
     MalRule("quotient-numerator", "the numerator is missing in the derivative of the quotient",
             at(1, lambda s: s.raw_at(1) / s.x(0)), ("Div",)),
     MalRule("quotient-as-product", "the quotient is differentiated like a product",
@@ -115,6 +123,12 @@ ARITHMETIC_RULES: tuple[NodeRule, ...] = (
             _divisor_one_size, ("Div",), "6", 2, True),
     MalRule("factor-left-out", "the other factor of the product is left out",
             _without_constant, ("Mul",), rank=2, pairs=True),
+    MalRule("product-of-derivatives", "the derivative of the product is taken to be the product of "
+            "the derivatives",
+            only(lambda s: s.u * s.arriving_at(1) * s.arriving_at(2)), ("Product",)),
+    MalRule("quotient-of-derivatives", "the derivative of the quotient is taken to be the quotient "
+            "of the derivatives",
+            only(lambda s: s.u * s.arriving_at(1) / s.arriving_at(2)), ("Quotient",)),
     # reductions
     MalRule("mean-count", "the mean is differentiated like a sum",
             scaled(lambda s: s.count), ("Mean",), "1", 1, True),

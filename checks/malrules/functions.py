@@ -30,9 +30,9 @@ def _at_inner_input(site: Site) -> list[Gradients]:
     """f′(x)·g′(x) for f′(g(x))·g′(x): the outer derivative at the input of the inner function."""
     if site.kind == "Pow":
         n = site.exponent
-        return [site.put(0, site.u * n * x ** (n - 1)) for x in site.inner_inputs()]
+        return [site.put(0, site.u * n * x ** (n - 1)) for x in site.earlier()]
     derivative = _DERIVATIVES[site.kind]
-    return [site.put(0, site.u * derivative(x)) for x in site.inner_inputs()]
+    return [site.put(0, site.u * derivative(x)) for x in site.earlier()]
 
 
 def _without_exponent(site: Site) -> list[Gradients]:
@@ -106,7 +106,7 @@ FUNCTION_RULES: tuple[NodeRule, ...] = (
             _last(_of_exponent(lambda a, x, right: right / torch.log(a) * x / a)), _POW),
     # functions of one variable
     MalRule("outer-at-inner-input", "the derivative of the {operation} is taken at the wrong "
-            "point, namely at what goes into the step before it", _at_inner_input,
+            "point, namely at a value from an earlier step", _at_inner_input,
             (*_POW, *_DERIVATIVES)),
     MalRule("exp-input", "the derivative of the exponential is taken to be its input",
             only(lambda s: s.u * s.x(0)), ("Exp",)),

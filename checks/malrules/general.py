@@ -150,25 +150,40 @@ class Meeting:
     shared: frozenset[int]
 
 
-# Yields the paths that are left out, for each variant.
-MeetingRule: TypeAlias = MalRule[Meeting, frozenset[int]]
+@dataclass(frozen=True)
+class Counted:
+    """How often each path is counted, and which of them the sentence speaks of."""
+
+    times: tuple[int, ...]
+    shown: int
 
 
-def _one_kept(meeting: Meeting) -> list[frozenset[int]]:
-    paths = frozenset(range(meeting.count))
-    return [paths - {kept} for kept in sorted(paths - meeting.shared)]
+MeetingRule: TypeAlias = MalRule[Meeting, Counted]
 
 
-def _one_lost(meeting: Meeting) -> list[frozenset[int]]:
-    if meeting.count > 2 or meeting.shared:
-        return [frozenset({lost}) for lost in range(meeting.count)]
-    return []
+def _alone(meeting: Meeting, times: int) -> list[Counted]:
+    paths = range(meeting.count)
+    kept = [k for k in paths if k not in meeting.shared]
+    return [Counted(tuple(times * (path == k) for path in paths), k) for k in kept]
+
+
+def _one_lost(meeting: Meeting) -> list[Counted]:
+    paths = range(meeting.count)
+    if meeting.count == 2 and not meeting.shared:
+        return []
+    return [Counted(tuple(int(path != lost) for path in paths), lost) for lost in paths]
+
+
+def _one_twice(meeting: Meeting) -> list[Counted]:
+    return _alone(meeting, 2) if meeting.count == 2 else []
 
 
 MEETING_RULES: tuple[MeetingRule, ...] = (
     MalRule("one-path", "only the path through this step is counted, and the others are forgotten",
-            _one_kept),
+            lambda meeting: _alone(meeting, 1)),
     MalRule("path-lost", "the path through this step is forgotten", _one_lost),
+    MalRule("path-twice", "the path through this step is counted twice, and the other one not at "
+            "all", _one_twice, rank=3),
 )  # fmt: skip
 
 

@@ -110,6 +110,11 @@ def _other_softmax_axis(site: Site) -> list[Gradients]:
     return [site.put(0, u - torch.exp(y) * u.sum(dim, keepdim=True)) for dim in dims]
 
 
+def _without_target(site: Site) -> list[Gradients]:
+    count = site.count if site.averages else 1
+    return [site.put(0, site.u * torch.sigmoid(site.x(0)) / count)] if site.has(0) else []
+
+
 def _other_count(site: Site) -> list[Gradients]:
     """The mean over N samples of C classes divided by C, or by N · C."""
     shape = site.shape(0)
@@ -126,7 +131,7 @@ def _scale_without_input(site: Site) -> list[Gradients]:
 LOSS_RULES: tuple[NodeRule, ...] = (
     # softmax and cross-entropy
     MalRule("target-only", "only the target's own entry gets a gradient from the cross-entropy",
-            only(lambda s: s.right * (_of_log(s) != 0)), _SOFTMAX, "6", 1),
+            only(lambda s: s.right * (_of_log(s) != 0)), _SOFTMAX, "6", 1, True),
     MalRule("softmax-elementwise", "softmax is differentiated as if each entry stood alone",
             only(_elementwise), _SOFTMAX, "6", 1),
     MalRule("softmax-cross-terms", "the terms that couple the entries of softmax are left out",
@@ -135,6 +140,8 @@ LOSS_RULES: tuple[NodeRule, ...] = (
             _other_softmax_axis, _SOFTMAX, "6"),
     MalRule("no-one-hot", "the one-hot target is left out of the gradient of the cross-entropy",
             only(lambda s: s.right - _of_log(s)), _SOFTMAX, "6", 1, True),
+    MalRule("softmax-not-differentiated", "the logarithm is differentiated, and softmax is not",
+            only(lambda s: s.u / _probabilities(s)), ("LogSoftmax",), "6", 3),
     MalRule("softmax-twice", "softmax is applied once more before the cross-entropy",
             only(_double_softmax), _SOFTMAX, "6"),
     MalRule("nll-count", "the mean over the samples is differentiated like a sum",
@@ -144,7 +151,9 @@ LOSS_RULES: tuple[NodeRule, ...] = (
     MalRule("nll-averaged", "the sum over the samples is differentiated like a mean",
             scaled(_as_mean), _NLL, "6"),
     MalRule("nll-sign", "the minus sign of the log-likelihood is lost",
-            scaled(lambda s: -1.0), _NLL, "6", 1),
+            scaled(lambda s: -1.0), _NLL, "6", 1, True),
+    MalRule("bce-target", "the target is left out of the gradient of the cross-entropy",
+            _without_target, ("BinaryCrossEntropyWithLogits",), "6", 1),
     # mean squared error
     MalRule("mse-factor", "the derivative of the square is not applied fully",
             scaled(lambda s: 0.5), _MSE, rank=1, pairs=True),

@@ -35,6 +35,17 @@ def _matrix(variant: Callable[[Tensor, Tensor, int], Tensor]) -> Change:
     return change
 
 
+def _own_factor(site: Site) -> list[Gradients]:
+    first = len(site.raw) - 2
+    found = []
+    for slot in (first, first + 1):
+        if site.has(slot) and site.knows(slot):
+            own, u = site.x(slot), site.u
+            if u.shape[-1] == u.shape[-2]:  # else the shapes do not fit
+                found.append(site.put(slot, u @ own if slot == first else own @ u))
+    return found
+
+
 def _left_out(u: Tensor, _factor: Tensor, side: int) -> Tensor:
     """The other factor is left out, so that the upstream gradient is only added up."""
     return u.sum(-1 - side, keepdim=True)
@@ -92,6 +103,8 @@ MATRIX_RULES: tuple[NodeRule, ...] = (
     MalRule("matmul-upstream-transposed", "the upstream gradient is transposed once too often, or "
             "once too few, at the {operation}",
             _matrix(lambda u, m, side: m.mT @ u.mT if side else u.mT @ m.mT), _MATMUL, "6"),
+    MalRule("matmul-own-factor", "the matrix itself is multiplied in, where the other factor of "
+            "the {operation} belongs", _own_factor, _MATMUL, "6"),
     MalRule("matmul-elementwise", "the matrices are multiplied entry by entry on the way back",
             _matrix(_elementwise), _MATMUL, "6", 3),
     MalRule("matmul-factor", "the other factor of the {operation} is left out",

@@ -71,6 +71,29 @@ def the_denominator_not_squared():
     return graph, "b", -u * a / b
 
 
+@case("quotient-square")
+def the_quotient_rule_without_its_square():
+    # (f′ g - f g′) / g for (f′ g - f g′) / g².
+    x = variable(4)
+    y = torch.sin(x) / x
+    at = x.detach()
+    return weighted(y, {"x": x}), "x", upstream(y) * (torch.cos(at) * at - torch.sin(at)) / at
+
+
+@case("product-of-derivatives")
+def f_prime_times_g_prime():
+    x = variable(4)
+    y = x**2 * torch.sin(x)
+    return weighted(y, {"x": x}), "x", upstream(y) * 2 * x.detach() * torch.cos(x.detach())
+
+
+@case("quotient-of-derivatives")
+def f_prime_over_g_prime():
+    x = variable(4)
+    y = torch.sin(x) / x**2
+    return weighted(y, {"x": x}), "x", upstream(y) * torch.cos(x.detach()) / (2 * x.detach())
+
+
 @case("quotient-numerator")
 def the_numerator_left_out():
     graph, _, b, u = _two(torch.div)

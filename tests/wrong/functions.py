@@ -153,6 +153,14 @@ def the_outer_derivative_at_the_wrong_point():
 
 
 @case("outer-at-inner-input", 6)
+def the_outer_derivative_two_steps_too_early():
+    # y = (3x + 1)²: 2x · 3 for 2(3x + 1) · 3.
+    x = variable(4)
+    y = (3 * x + 1) ** 2
+    return weighted(y, {"x": x}), "x", upstream(y) * 2 * x.detach() * 3
+
+
+@case("outer-at-inner-input", 6)
 def the_outer_derivative_of_a_sine():
     x = variable(4)
     s = x**2

@@ -182,6 +182,14 @@ def one_of_three_paths_lost():
     return weighted(y, {"x": x}, a=a, b=b, c=c), "x", wrong
 
 
+@case("path-twice", 10)
+def a_quadratic_form_as_if_symmetric():
+    # xᵀ A x: 2 A x for (A + Aᵀ) x.
+    A, x = data(3, 3), variable(3)
+    y = x @ A @ x
+    return weighted(y, {"x": x}, A=A), "x", upstream(y) * 2 * A @ x.detach()
+
+
 # -- the gradient as a whole -----------------------------------------------------------------------
 
 

@@ -178,6 +178,25 @@ def the_minus_of_the_likelihood_lost():
     return Graph(F.cross_entropy(Z, TARGET), {"Z": Z}, {"Z": Z}), "Z", (h - s) / 5
 
 
+@case("target-only+nll-sign", 25)
+def only_the_target_and_turned():
+    Z, s, h = _logits()
+    return Graph(F.cross_entropy(Z, TARGET), {"Z": Z}, {"Z": Z}), "Z", (1 - s) * h / 5
+
+
+@case("softmax-not-differentiated")
+def the_derivative_of_the_logarithm_alone():
+    Z, s, h = _logits()
+    return Graph(F.cross_entropy(Z, TARGET), {"Z": Z}, {"Z": Z}), "Z", -h / s / 5
+
+
+@case("bce-target", 24)
+def two_classes_without_the_target():
+    z, t = variable(6), torch.tensor([0.0, 1, 1, 0, 1, 0], dtype=torch.float64)
+    loss = F.binary_cross_entropy_with_logits(z, t)
+    return Graph(loss, {"z": z}, {"z": z, "t": t}), "z", torch.sigmoid(z.detach()) / 6
+
+
 @case("nll-count", 2)
 def two_classes():
     z, t = variable(6), torch.tensor([0.0, 1, 1, 0, 1, 0], dtype=torch.float64)

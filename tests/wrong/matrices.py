@@ -77,6 +77,21 @@ def keys_without_the_transpose_of_the_scores():
     return weighted(y, {"Q": Q, "K": K}), "K", upstream(y) @ Q.detach()
 
 
+@case("matmul-own-factor", 11)
+def queries_in_place_of_the_keys():
+    # dQ = dS Q for dS K, where S = Q Kᵀ.
+    Q, K = variable(4, 2), variable(4, 2, seed=1)
+    y = Q @ K.T
+    return weighted(y, {"Q": Q, "K": K}), "Q", upstream(y) @ Q.detach()
+
+
+@case("matmul-own-factor", 11)
+def keys_in_place_of_the_queries():
+    Q, K = variable(4, 2), variable(4, 2, seed=1)
+    y = Q @ K.T
+    return weighted(y, {"Q": Q, "K": K}), "K", upstream(y).T @ K.detach()
+
+
 @case("matmul-elementwise")
 def entry_by_entry():
     graph, A, _, u = _product((3, 3), (3, 3))
