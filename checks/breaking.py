@@ -29,7 +29,8 @@ from checks.spans import At, Span, spans
 
 T = TypeVar("T")
 
-_RULES_OF_TWO = {"Mul": "Product", "Div": "Quotient"}
+_OF_TWO = {"Mul": "Product", "Div": "Quotient"}
+_RANK_OF_TWO = 2
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Breaker:
                 for slot, broadcast in self._broadcasts(node)
                 for rule in BROADCAST_RULES
             ]
+            if self._is_of_two(node):
+                jobs.append((_RANK_OF_TWO, distance, partial(self._at_two, node)))
         jobs += [
             (rule.rank, 0, partial(self._at_meeting, sources, rule))
             for sources in self._meetings()
@@ -119,26 +122,7 @@ class Breaker:
         found = safely(lambda: [Site.of(node, arriving, self.values)])
         for span in spans(node):
             found += safely(partial(self._span_site, span, arriving))
-        if kind(node) in _RULES_OF_TWO:
-            found += safely(partial(self._of_two, node, arriving))
         return found
-
-    def _of_two(self, node: Node, arriving: Gradients) -> list[Site]:
-        """A product or a quotient of two functions of the tensor, with the derivatives of both."""
-        if node not in self.replay.bridges:
-            raise NotKnownError
-        target = self.replay.target
-        ones = torch.ones_like(known(arriving[0]))
-        sides = [
-            self.replay.outcome({node: _always([(place, ones)])})
-            for place in node.next_functions
-            if self.replay.matters(place)
-        ]
-        right = known(self.replay.clean.arriving.get(target))
-        if len(sides) != 2 or any(known(side).shape != ones.shape for side in sides):
-            raise NotKnownError
-        name = _RULES_OF_TWO[kind(node)]
-        return [Site(node, (arriving[0], *sides), (right,), self.values, name, (target,), ())]
 
     def _span_site(self, span: Span, arriving: Gradients) -> list[Site]:
         if span.kind == "Composition" and span.bottom == self.replay.target:
@@ -187,6 +171,28 @@ class Breaker:
             self.replay.matters(place) and not _same(one, other)
             for place, one, other in zip(site.inputs, changed, site.raw, strict=True)
         )
+
+    def _is_of_two(self, node: Node) -> bool:
+        """Whether a step is a product or a quotient of two functions of the tensor."""
+        sides = [place for place in node.next_functions if self.replay.matters(place)]
+        return kind(node) in _OF_TWO and node in self.replay.bridges and len(sides) == 2
+
+    def _at_two(self, node: Node) -> Iterator[Break]:
+        """Break such a step, given the derivatives of both functions."""
+        for site in safely(lambda: [self._site_of_two(node)]):
+            for rule in rules_for(site.kind, True):
+                yield from self._at_step(site, rule)
+
+    def _site_of_two(self, node: Node) -> Site:
+        (u,) = self.replay.arriving(node)
+        target, ones = self.replay.target, torch.ones_like(known(u))
+        sides = [
+            self.replay.outcome({node: _always([(place, ones)])}) for place in node.next_functions
+        ]
+        right = known(self.replay.clean.arriving.get(target))
+        if any(known(side).shape != ones.shape for side in sides):
+            raise NotKnownError
+        return Site(node, (u, *sides), (right,), self.values, _OF_TWO[kind(node)], (target,), ())
 
     def _at_broadcast(
         self, node: Node, slot: int, broadcast: Broadcast, rule: MalRule[Broadcast, Tensor]

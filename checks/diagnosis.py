@@ -103,10 +103,24 @@ def steps_to_check(
     if mistakes:
         return tuple(f"Look again at {_step(node, names)}." for node in places(mistakes))
     steps = list(dict.fromkeys(_step(node, names) for node in search.steps))
-    if not steps or len(steps) > _LISTED:
+    if len(steps) > _LISTED:
+        return _on_the_way(search, names)
+    if not steps:
         return ()
     several = "Go through the steps once more, from the result back: "
     return (f"{several if len(steps) > 1 else 'Look again at '}{', '.join(steps)}.",)
+
+
+def _on_the_way(search: Search, names: Names) -> tuple[str, ...]:
+    """Name the tensors on a long way back, at which the gradient can be looked at by itself."""
+    inside = set(search.steps)
+    below = [place for node in search.steps for place in node.next_functions]
+    known = (names.of(place) for place in below if place[0] in inside)
+    named = [f"`{name}`" for name in dict.fromkeys(known) if name != UNKNOWN]
+    if not 0 < len(named) <= _LISTED:
+        return ()
+    listed = ", ".join(named)
+    return (f"It is a long way back. Find the gradients on it one by one: those of {listed}.",)
 
 
 def places(mistakes: Iterable[Mistake]) -> list[Node]:

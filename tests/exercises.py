@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import io
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,7 +56,8 @@ def _of(source):
                 yield Exercise(label, call.func.attr, answer, asked, dict(names))
             continue
         expected = contextlib.suppress(Exception) if cell.role is Role.RAISES else _nothing()
-        with expected, contextlib.redirect_stdout(io.StringIO()):
+        with expected, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             exec(compile(tree(cell), source.name, "exec"), names)
 
 

@@ -89,3 +89,29 @@ def test_no_number_alone_is_told_more_than_what_it_is_consistent_with():
     text = str(checks.gradient("5.4", -20, of=loss, wrt=w))
     assert "consistent with this: the derivative of the square is not applied fully" in text
     assert "what comes out" not in text
+
+
+def test_where_nothing_fits_the_way_is_told_and_nothing_is_guessed():
+    # Mistake caught: a guess; or a wrong answer that is told nothing at all.
+    graph = GRAPHS["network_with_tanh"]()
+    source = torch.Generator().manual_seed(1)
+    for name, told in (
+        ("W1", "Find the gradients on it one by one: those of `logits`, `H`, `Z`."),
+        ("W2", "from the result back: the step `loss = nll_loss(log_softmax(logits))`, the step"),
+    ):
+        verdict = graph.check(torch.randn(graph.wrt[name].shape, generator=source), name)
+        assert told in str(verdict)
+        assert not verdict.mistakes
+        assert verdict.picture is None
+
+
+def test_what_cannot_be_told_apart_is_said():
+    # Mistake caught: the first of two explanations is given out as the only one. Here either of the
+    # two squares may be the one of which the 2 is missing.
+    x = torch.tensor([0.5, -0.75, 0.25], requires_grad=True)
+    loss = (torch.exp(x**2) ** 2).sum()
+    right = torch.autograd.grad(loss, x, retain_graph=True)[0]
+    text = " ".join(str(checks.gradient("1.1", right / 2, of=loss, wrt=x)).split())
+    either = "the derivative of the square is not applied fully, at the step"
+    assert f"{either} `x ** 2`. Or when {either} `(exp(x ** 2)) ** 2`." in text
+    assert "These numbers cannot tell the two apart. Look at both steps again." in text
