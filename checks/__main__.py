@@ -1,6 +1,7 @@
 """The command `checks`. What a subcommand needs is imported when it is called: PyTorch is slow."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ def main() -> int:
         return release(arguments)
     if arguments.command == "report":
         return report(arguments)
+    if arguments.command == "export":
+        return export(arguments)
     if arguments.command == "doctor":
         return doctor()
     return build(arguments)
@@ -78,6 +81,17 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("--to", type=Path, required=True, help="the folder for the results")
     grade.add_argument("--jobs", type=int, default=2, help="marked at the same time (2)")
     grade.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="mark on the workers of this Dask scheduler (tcp://10.0.0.1:8786, say), and not here",
+    )
+    grade.add_argument(
+        "--variants",
+        type=Path,
+        metavar="ROSTER",
+        help="the CSV file with which the lesson was released, if with other numbers for each",
+    )
+    grade.add_argument(
         "--timeout", type=float, default=20, help="seconds that one cell may take (20)"
     )
     grade.add_argument(
@@ -104,6 +118,28 @@ def parser() -> argparse.ArgumentParser:
         "feedback/ASSIGNMENT/STUDENT.html to give back. The pages can be read offline.",
     )
     report.add_argument("results", type=Path, help="the folder that `checks grade` has written to")
+    export = commands.add_parser(
+        "export",
+        help="hand the marks on to Gradescope, GitHub Classroom, nbgrader or a table",
+        description="Write the marks in the format of another tool. gradescope: a results.json for "
+        "each student; junit: one XML file, and the exit code 1 unless every exercise is correct, "
+        "as GitHub Classroom and other automatic runs want it; nbgrader: its gradebook "
+        "(gradebook.db; nbgrader must be installed); csv: the table that `nbgrader export` writes.",
+    )
+    export.add_argument("results", type=Path, help="the folder that `checks grade` has written to")
+    export.add_argument(
+        "--as",
+        dest="form",
+        required=True,
+        choices=("gradescope", "junit", "nbgrader", "csv"),
+        help="the format",
+    )
+    export.add_argument(
+        "--to",
+        type=Path,
+        required=True,
+        help="the file to write; for gradescope a folder, or a .json file for a single result",
+    )
     commands.add_parser(
         "doctor",
         help="say how well this machine can fence in what students wrote",
@@ -144,6 +180,22 @@ def report(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def export(arguments: argparse.Namespace) -> int:
+    """Write the marks for another tool. 2 when that was not possible."""
+    from checks.classroom.exports import ExportError, export
+
+    try:
+        exported = export(arguments.results, arguments.form, arguments.to)
+    except (ExportError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    for sentence in exported.problems:
+        print(sentence, file=sys.stderr)
+    print(exported.says)
+    failed = arguments.form == "junit" and not exported.all_correct
+    return 1 if exported.problems or failed else 0
+
+
 def doctor() -> int:
     """Say which fences this machine can put up."""
     from checks.classroom import doctor
@@ -155,6 +207,9 @@ def doctor() -> int:
 
 def grade(arguments: argparse.Namespace) -> int:
     """Mark a folder of submissions."""
+    if not hasattr(os, "fork"):
+        print("Marking needs Linux or macOS; on Windows it works inside WSL.", file=sys.stderr)
+        return 2
     from checks.classroom.command import grade
 
     return grade(arguments)

@@ -11,14 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checks.classroom import cage, fence, grading, zygote
+from checks.classroom import cage, fence, grading, station, zygote
 from checks.classroom.cell import Role
 from checks.classroom.lesson import Version, notebook, read
-from checks.classroom.marking import Bench, mark
 from checks.classroom.pairing import pair
 from checks.classroom.running import Settings, job_cell
-from checks.classroom.servers import Server
-from checks.classroom.servers import zygote as start_zygote
+from checks.classroom.station import Task
 
 Row = tuple[str, float, float | None]
 
@@ -32,16 +30,8 @@ def marking_a_submission() -> list[Row]:
     Both are the best of several, on one core: what marking adds is the difference.
     """
     isolation = fence.available()
-    lesson, built = read(SOURCE), _solved()
     alone = _cells_alone()
-    settings = Settings(fence.Limits(), isolation)
-    bench, server = Bench(lesson, SOURCE, settings), start_zygote()
-    server.ready()
-    try:
-        marked = _marked(built, bench, server)
-    finally:
-        server.stop()
-        bench.stop()
+    marked = _marked(Settings(fence.Limits(), isolation))
     fences = "all fences" if isolation.full else "NOT all fences"
     return [
         ("lesson 05: its cells alone, in a warm process", alone, None),
@@ -50,16 +40,17 @@ def marking_a_submission() -> list[Row]:
     ]
 
 
-def _marked(built: dict[str, Any], bench: Bench, server: Server) -> float:
+def _marked(settings: Settings) -> float:
+    lesson, data = SOURCE.stem, json.dumps(_solved()).encode()
+    task = Task(lesson, SOURCE.read_text("utf-8"), "", data, "", settings)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "notebook.ipynb"
-        path.write_text(json.dumps(built), encoding="utf-8")
         times = []
         for _ in range(_ROUNDS):
             begin = time.perf_counter()
-            result = mark(path, bench, server)
+            result = station.marked(task)
             grading.write(Path(folder) / "result.json", result)
             times.append(time.perf_counter() - begin)
+    station.close()
     assert all(exercise["outcome"] == "correct" for exercise in result["exercises"])
     return min(times)
 

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from pathlib import Path
 
+from checks.classroom import fence
+from checks.classroom.cluster import ClusterError, cluster
+from checks.classroom.fence import Isolation
+from checks.classroom.grading import grade as mark_all
 from checks.classroom.lesson import LessonError
+from checks.classroom.release import RosterError, roster
+from checks.classroom.running import Settings
 from checks.classroom.submissions import CollectError, Submission, unpack
 
 
 def grade(arguments: argparse.Namespace) -> int:
     """Mark, and say how it went. 0 when the run is complete, 1 when something could not be marked,
-    2 when it could not begin.
+    2 when it could not begin, 130 when it was interrupted.
     """
-    if not hasattr(os, "fork"):
-        return _refused("Marking needs Linux or macOS; on Windows it works inside WSL.")
-    from checks.classroom import fence
-    from checks.classroom.grading import grade as mark_all
-    from checks.classroom.running import Settings
+    try:
+        if arguments.scheduler is None:
+            return _grade(arguments, arguments.jobs, None, fence.available())
+        with cluster(arguments.scheduler) as workers:
+            return _grade(arguments, workers.threads, workers.executor, workers.isolation)
+    except (LessonError, CollectError, RosterError, ClusterError, OSError) as error:
+        return _refused(str(error))
+    except KeyboardInterrupt:
+        print("Interrupted. What is marked is kept: the same command goes on.", file=sys.stderr)
+        return 130
 
-    isolation = fence.available()
+
+def _grade(
+    arguments: argparse.Namespace, jobs: int, executor: Executor | None, isolation: Isolation
+) -> int:
     print("Fences around each submission:")
     for sentence in isolation.sentences():
         print(f"  {sentence}")
@@ -36,24 +50,29 @@ def grade(arguments: argparse.Namespace) -> int:
         print("WARNING: submissions run WITHOUT FULL FENCES on this machine.", file=sys.stderr)
     if not 0 <= arguments.follow_through <= 1:
         return _refused("--follow-through is a share, from 0 to 1.")
+    for path in (arguments.submitted, arguments.source, arguments.to):
+        for folder in fence.readable():
+            if path.resolve().is_relative_to(folder.resolve()):
+                return _refused(
+                    f"{path} lies in {folder}, which each submission can read. Move it."
+                )
     sources = _sources(arguments.source)
     if not sources:
         return _refused(f"There is no lesson (*.md) at {arguments.source}.")
+    students = roster(arguments.variants) if arguments.variants else []
     limits = fence.Limits(seconds=float(arguments.timeout), memory=arguments.memory)
     settings = Settings(limits, isolation, arguments.follow_through)
     troubles: list[str] = []
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            submitted = arguments.submitted
-            if submitted.is_file():
-                unpack(submitted, Path(folder))
-                submitted = Path(folder)
-            graded = mark_all(
-                submitted, sources, arguments.to, settings,
-                jobs=arguments.jobs, tell=troubles.append, progress=_bar,
-            )  # fmt: skip
-    except (LessonError, CollectError) as error:
-        return _refused(str(error))
+    with tempfile.TemporaryDirectory() as unpacked:
+        submitted = arguments.submitted
+        if submitted.is_file():
+            unpack(submitted, Path(unpacked))
+            submitted = Path(unpacked)
+        graded = mark_all(
+            submitted, sources, arguments.to, settings,
+            jobs=jobs, students=students, executor=executor,
+            tell=troubles.append, progress=_bar,
+        )  # fmt: skip
     for trouble in troubles:
         print(trouble, file=sys.stderr)
     print(f"{graded.number} submissions; results in {arguments.to}. Next: `checks report`.")

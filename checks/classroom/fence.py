@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -72,6 +73,11 @@ def available() -> Isolation:
             network=_works(_no_network),
             processes=_works(lambda: _own_world(folder, Limits())),
         )
+
+
+def main() -> None:
+    """Say in JSON what can be put up here. A process with threads must not try it by itself."""
+    print(json.dumps(asdict(available())), flush=True)
 
 
 def adopt() -> None:

@@ -1,6 +1,7 @@
 """`checks grade`: mark a folder of submissions, and store what came of each.
 
-Every result is a file of its own, written whole: a run that was ended goes on where it stopped, and
+Marking is a map over submissions through the interface of `concurrent.futures.Executor`. Every
+result is a file of its own, written whole: a run that was ended goes on where it stopped, and
 marking twice gives the same bytes.
 """
 
@@ -9,26 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import queue
-import stat
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from checks.classroom.lesson import read
-from checks.classroom.marking import Bench, JudgeError, mark, refused
+from checks.classroom import station, variants
+from checks.classroom.lesson import Lesson, read
 from checks.classroom.names import safe_name
-from checks.classroom.pairing import MOST_BYTES
+from checks.classroom.pairing import SubmissionError, load
 from checks.classroom.running import Settings
-from checks.classroom.servers import Server, ServerError, zygote
+from checks.classroom.station import Task
 from checks.classroom.submissions import Submission, find
-
-_TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ def grade(
     settings: Settings,
     *,
     jobs: int = 2,
+    students: Sequence[str] = (),
+    executor: Executor | None = None,
     tell: Callable[[str], None] = print,
     progress: Callable[[list[Submission]], Iterable[object]] | None = None,
 ) -> Graded:
@@ -57,6 +58,8 @@ def grade(
         to: the folder for the results.
         settings: limits, isolation, and what follow-through is worth.
         jobs: how many submissions are marked at the same time.
+        students: the roster of a lesson that was released with other numbers for each of them.
+        executor: what marks them; without it, threads with processes of their own on this machine.
         tell: is given a sentence for each thing that a teacher should know.
         progress: is given the submissions, and gone through by one for each that is done.
 
@@ -64,115 +67,129 @@ def grade(
         LessonError: a source is no lesson.
         CollectError: there is nothing to mark.
     """
-    lessons = {path: read(path) for path in sources}
-    benches = {lesson.name: Bench(lesson, path, settings) for path, lesson in lessons.items()}
-    prints = {lesson.name: _fingerprint(path, settings) for path, lesson in lessons.items()}
-    submissions, notes = find(submitted, list(lessons.values()))
-    write(to / "run.json", _about(settings))
+    lessons = [read(path) for path in sources]
+    submissions, notes = find(submitted, lessons)
     for note in notes:
         tell(note)
-    work: queue.SimpleQueue[Submission] = queue.SimpleQueue()
-    for submission in submissions:
-        if submission.lesson:
-            work.put(submission)
-        else:
-            tell(f"{submission.path}: which lesson this is cannot be told. It was left out.")
+    left_out = [submission.path for submission in submissions if not submission.lesson]
+    for path in left_out:
+        tell(f"{path}: which lesson this is cannot be told. It was left out.")
+    names = sorted(str(path.relative_to(submitted)) for path in left_out)
+    write(to / "run.json", {**_about(settings), "left_out": names})
+    texts = {
+        lesson.name: path.read_text("utf-8") for lesson, path in zip(lessons, sources, strict=True)
+    }
+    rosters = {lesson.name: _roster(lesson, students) for lesson in lessons}
     bar = iter(progress(submissions)) if progress else iter(())
-    run = _Marking(work, benches, prints, to, bar, tell)
-    workers = [threading.Thread(target=run.work, daemon=True) for _ in range(max(1, jobs))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for bench in benches.values():
-        bench.stop()
+    run = _Run(texts, rosters, to, settings, bar, tell)
+    with nullcontext(executor) if executor else _threads(jobs) as pool:
+        run.mark((one for one in submissions if one.lesson), pool, 2 * max(1, jobs))
     for _ in bar:  # what could not be marked is passed over, too
         continue
     return Graded(len(submissions), run.failed)
 
 
-@dataclass
-class _Marking:
-    """What the workers of a run share."""
+@contextmanager
+def _threads(jobs: int) -> Iterator[Executor]:
+    """Threads, each of which marks with processes of its own."""
+    pool = ThreadPoolExecutor(max(1, jobs))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        station.close()
 
-    submissions: queue.SimpleQueue[Submission]
-    benches: dict[str, Bench]
-    prints: dict[str, str]
-    to: Path
-    bar: Iterator[object]
-    tell: Callable[[str], None]
-    failed: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def work(self) -> None:
-        """Mark until nothing is left; a zygote that fails is replaced."""
-        cages = _Cages()
-        try:
-            while True:
-                try:
-                    submission = self.submissions.get_nowait()
-                except queue.Empty:
-                    return
-                self._one(submission, cages)
-                with self.lock:
-                    next(self.bar, None)
-        finally:
-            cages.stop()
+def _roster(lesson: Lesson, students: Sequence[str]) -> dict[str, str]:
+    """The students to whom a lesson was handed out with their own numbers, by all their names."""
+    if not any(variants.TAG in cell.tags for cell in lesson.cells):
+        return {}
+    return {name: student for student in students for name in (_same(student), safe_name(student))}
 
-    def _one(self, submission: Submission, cages: _Cages) -> None:
-        """Mark one submission. Nothing that goes wrong here may reach the next one."""
-        name = submission.lesson
-        wanted = {"source": self.prints[name], "submission": _hash(submission.path)}
-        target = self.to / name / f"{safe_name(submission.student)}.json"
-        begin = time.monotonic()
-        try:
-            if _is_done(target, wanted):
+
+class _Run:
+    """What one run of marking knows; only the thread that has started it comes here."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, str],
+        rosters: Mapping[str, Mapping[str, str]],
+        to: Path,
+        settings: Settings,
+        bar: Iterator[object],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.sources, self.rosters = sources, rosters
+        self.to, self.settings, self.bar, self.tell = to, settings, bar, tell
+        self.failed = 0
+
+    def mark(self, submissions: Iterable[Submission], executor: Executor, ahead: int) -> None:
+        """Mark what is not marked yet; no more than so many submissions are held at a time."""
+        todo = self._todo(submissions)
+        marking: dict[Future[dict[str, Any]], _Job] = {}
+        while True:
+            for job in islice(todo, ahead - len(marking)):
+                marking[executor.submit(station.marked, job.task)] = job
+            if not marking:
                 return
-            result = self._marked(submission, cages)
-            settings = self.benches[name].settings
-            about = {"student": submission.student, "assignment": name}
-            write(target, {**about, "isolation": _isolation(settings), **wanted, **result})
-            with self.lock:
-                _log(self.to, submission, time.monotonic() - begin)
+            for future in wait(marking, return_when=FIRST_COMPLETED).done:
+                self._finish(marking.pop(future), future)
+                next(self.bar, None)
+
+    def _todo(self, submissions: Iterable[Submission]) -> Iterator[_Job]:
+        for submission in submissions:
+            job = self._job(submission)
+            if _is_done(job.target, job.about):
+                next(self.bar, None)
+            else:
+                yield job
+
+    def _job(self, submission: Submission) -> _Job:
+        name, student = submission.lesson, submission.student
+        roster = self.rosters[name]
+        variant = roster.get(_same(student), "")
+        try:
+            data, refused = load(submission.path), ""
+        except SubmissionError as error:
+            data, refused = b"", str(error)
+        if roster and not variant:
+            refused = f"{student} is not in the roster: which numbers were handed out is not known."
+        task = Task(name, self.sources[name], variant, data, refused, self.settings)
+        depends = [task.source, _about(self.settings), bool(roster), variant]
+        about = {
+            "student": student,
+            "assignment": name,
+            "isolation": _isolation(self.settings),
+            "source": _hash(json.dumps(depends, sort_keys=True).encode()),
+            "submission": refused or _hash(data),
+        }
+        return _Job(submission, task, self.to / name / f"{safe_name(student)}.json", about)
+
+    def _finish(self, job: _Job, future: Future[dict[str, Any]]) -> None:
+        """Store a result. Nothing that goes wrong here may reach the next submission."""
+        try:
+            result = future.result()
+            seconds = result.pop("seconds")
+            write(job.target, {**job.about, **result})
+            _log(self.to, job.submission, seconds)
         except Exception as error:
-            with self.lock:
-                self.failed += 1
-                self.tell(f"{submission.path}: it could not be marked ({error}).")
-
-    def _marked(self, submission: Submission, cages: _Cages) -> dict[str, Any]:
-        bench = self.benches[submission.lesson]
-        for _ in range(_TRIES):
-            try:
-                return mark(submission.path, bench, cages.get())
-            except ServerError as error:
-                cages.stop()
-                why = f"This could not be marked: {error}."
-            except JudgeError:
-                raise
-            except Exception:
-                cages.stop()  # who knows what it was about to say
-                raise
-        return refused(bench.lesson, why)
+            self.failed += 1
+            self.tell(f"{job.submission.path}: it could not be marked ({error}).")
 
 
-class _Cages:
-    """The zygote of one worker, started when it is first needed."""
+@dataclass(frozen=True)
+class _Job:
+    """A task, and where its result belongs; `about` is stored with it."""
 
-    def __init__(self) -> None:
-        self._server: Server | None = None
+    submission: Submission
+    task: Task
+    target: Path
+    about: dict[str, Any]
 
-    def get(self) -> Server:
-        """The zygote, warmed up."""
-        if self._server is None:
-            self._server = zygote()
-            self._server.ready()
-        return self._server
 
-    def stop(self) -> None:
-        """End it."""
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+def _same(student: str) -> str:
+    """A name that may be written in several ways, in one."""
+    return unicodedata.normalize("NFC", student.strip())
 
 
 def _isolation(settings: Settings) -> str | list[str]:
@@ -191,30 +208,16 @@ def _about(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _is_done(target: Path, wanted: dict[str, str]) -> bool:
+def _is_done(target: Path, about: dict[str, Any]) -> bool:
     try:
         stored = json.loads(target.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return all(stored.get(key) == value for key, value in wanted.items())
+    return all(stored.get(key) == value for key, value in about.items())
 
 
-def _fingerprint(source: Path, settings: Settings) -> str:
-    """What the marks depend on beside the submission."""
-    text = source.read_text(encoding="utf-8") + json.dumps(_about(settings), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    """What tells whether a submission has changed. Only a file is read, and no endless one."""
-    try:
-        about = path.lstat()
-        if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
-            return f"{about.st_size} bytes"
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "unreadable"
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def write(path: Path, data: dict[str, Any]) -> None:

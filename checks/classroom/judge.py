@@ -1,10 +1,9 @@
 """Judge answers with the teacher's own checks.
 
-Started as `python -m checks.classroom.judge SOURCE`. The teacher's cells run here, with every
-answer blank: nothing in a check but its second argument comes from an answer, which the build
-proves. At each check the process forks a *moment*: a child that keeps the state of the notebook at
-that check, and judges answers there, one after another. No line of a submission ever runs here;
-answers come as plain data.
+The teacher's cells run here, with every answer blank: nothing in a check but its second argument
+comes from an answer, which the build proves. At each check the process forks a *moment*: a child
+that keeps the state of the notebook at that check, and judges answers there, one after another. No
+line of a submission ever runs here; answers come as plain data.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import torch
@@ -24,22 +22,24 @@ from torch import Tensor
 from checks.classroom import kernel
 from checks.classroom.cage import seed
 from checks.classroom.cell import Cell, Role, check_call, tree
-from checks.classroom.lesson import read
 from checks.classroom.plain import decode, encode
+from checks.classroom.undrawn import leave_undrawn
 from checks.verdict import Verdict
 
 _ANSWER = "__answer__"
 
 
 def main() -> None:
-    """Run the source, then judge until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
+    """Run the cells that come first, then judge until the input ends."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     for name in ("CHECKS_STRICT", "NBGRADER_EXECUTION"):
         os.environ.pop(name, None)
-    _warm()
-    moments = run(read(Path(sys.argv[1])).cells)
+    torch.set_num_threads(1)
+    leave_undrawn()
+    seed()
+    cells = json.loads(sys.stdin.buffer.readline())["cells"]
+    moments = run([Cell(**{**cell, "role": Role(cell["role"])}) for cell in cells])
     _say(out, {"ready": sorted(moments)})
     for line in sys.stdin.buffer:
         ask, reply = moments[json.loads(line)["label"]]
@@ -54,15 +54,7 @@ def main() -> None:
             ask.write(sys.stdin.buffer.readline())  # what the function gave back
 
 
-def _warm() -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    torch.set_num_threads(1)
-    seed()
-
-
-def run(cells: tuple[Cell, ...]) -> dict[str, tuple[BinaryIO, BinaryIO]]:
+def run(cells: Sequence[Cell]) -> dict[str, tuple[BinaryIO, BinaryIO]]:
     """Run the cells, and keep the moment of each check."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     moments = {}
@@ -194,7 +186,3 @@ def _result(reply: dict[str, Any], arguments: tuple[object, ...]) -> object:
 
 def _say(where: BinaryIO, message: dict[str, Any]) -> None:
     where.write(json.dumps(message).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -184,10 +184,10 @@ def _with_ids(cells: list[Cell], name: str) -> Iterator[Cell]:
     for cell in cells:
         own = _headings(cell.source) if cell.role is Role.TEXT else []
         headings.extend(own)
-        for repeated in (slug for slug in own if headings.count(slug) > 1):
+        for repeated in (heading for heading in own if headings.count(heading) > 1):
             _fail(name, cell, f"a second heading {repeated!r}; cell ids are made from headings")
         if cell.label:
-            base = f"{cell.role}-{_slug(cell.label)}"
+            base = f"{cell.role}-{slug(cell.label)}"
         else:
             base = (own or headings[-1:] or ["start"])[0]
         used[base] += 1
@@ -200,14 +200,14 @@ def _with_ids(cells: list[Cell], name: str) -> Iterator[Cell]:
 
 def _headings(text: str) -> list[str]:
     tokens = MarkdownIt("commonmark").parse(text)
-    return [_slug(text.content) for token, text in pairwise(tokens) if token.type == "heading_open"]
+    return [slug(text.content) for token, text in pairwise(tokens) if token.type == "heading_open"]
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     """Return the text in letters, digits and hyphens, 58 at most: "∂loss/∂ŷ" is "loss-y"."""
     letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:58]
-    return slug or "h-" + sha256(text.encode()).hexdigest()[:8]
+    plain = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:58]
+    return plain or "h-" + sha256(text.encode()).hexdigest()[:8]
 
 
 def _metadata(cell: Cell, learner: bool) -> dict[str, Any]:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from checks.classroom.cell import Cell, Role
 from checks.classroom.lesson import Lesson
-from checks.classroom.pairing import Handed, SubmissionError, load, pair
+from checks.classroom.pairing import Handed, SubmissionError, cells_of, pair
 from checks.classroom.running import Run, Settings
 from checks.classroom.servers import Server, ServerError, judge
+from checks.classroom.warm import Warm
 
 _JUDGING = 120.0  # seconds that a judge may take for one answer, calls of functions left out
 
 
-class Bench:
-    """The judge of one lesson, for all submissions of a run; started when it is first needed."""
+class JudgeError(RuntimeError):
+    """A lesson with which nothing can be marked."""
 
-    def __init__(self, lesson: Lesson, source: Path, settings: Settings) -> None:
+
+class Bench:
+    """The judge of one lesson, for one submission after another; started when first needed."""
+
+    def __init__(self, lesson: Lesson, settings: Settings, warm: Callable[[], Warm]) -> None:
         self.lesson = lesson
-        self.source = source
         self.settings = settings
+        self._warm = warm
         self._server: Server | None = None
-        self._lock = threading.Lock()
 
     def judge(self, label: str, run: Run) -> tuple[dict[str, Any], str]:
         """Have one answer judged. A function is called in the cage, which is still there.
@@ -32,50 +34,41 @@ class Bench:
         Returns:
             The judgement, and why the process ended that was asked for it ("" if it did not).
         """
-        with self._lock:
-            server = self._ready()
-            ended = ""
-            try:
-                server.say({"label": label, "answer": run.answer(label)})
-                while "call" in (message := server.hear(_JUDGING)):
-                    reply = {"ended": ended} if ended else run.call(message)
-                    ended = ended or str(reply.get("why", ""))
-                    server.say(reply)
-            except ServerError as error:
-                self._stop()
-                return closed(f"It could not be judged: {error}."), ended
-            return message, ended
+        server = self._ready()
+        ended = ""
+        try:
+            server.say({"label": label, "answer": run.answer(label)})
+            while "call" in (message := server.hear(_JUDGING)):
+                reply = {"ended": ended} if ended else run.call(message)
+                ended = ended or str(reply.get("why", ""))
+                server.say(reply)
+        except ServerError as error:
+            self.stop()
+            return closed(f"It could not be judged: {error}."), ended
+        return message, ended
 
     def stop(self) -> None:
         """End the judge; the next answer starts a new one."""
-        with self._lock:
-            self._stop()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def _ready(self) -> Server:
         if self._server is None:
-            server = judge(self.source, self.settings.follow_through)
+            server = judge(self._warm(), self.lesson, self.settings.follow_through)
             try:
                 server.hear(_JUDGING)
             except ServerError as error:
                 server.stop()
                 raise JudgeError(
-                    f"{self.source.name} does not run by itself; `checks build` says why"
+                    f"{self.lesson.name}.md does not run by itself; `checks build` says why"
                 ) from error
             self._server = server
         return self._server
 
-    def _stop(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
 
-
-class JudgeError(RuntimeError):
-    """A lesson with which nothing can be marked."""
-
-
-def mark(path: Path, bench: Bench, zygote: Server) -> dict[str, Any]:
-    """Mark the notebook at `path`.
+def mark(submitted: bytes, bench: Bench, zygote: Server) -> dict[str, Any]:
+    """Mark a notebook, which is given as the bytes of its file.
 
     Returns:
         What `results/<assignment>/<student>.json` holds of it: "notes" and "exercises".
@@ -87,7 +80,7 @@ def mark(path: Path, bench: Bench, zygote: Server) -> dict[str, Any]:
     source = bench.lesson.cells
     checks = [cell for cell in source if cell.role is Role.CHECK]
     try:
-        handed = pair(load(path), source)
+        handed = pair(cells_of(submitted), source)
     except SubmissionError as error:
         return refused(bench.lesson, str(error))
     run = Run(source, handed.typed, bench.settings, zygote)

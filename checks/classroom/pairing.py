@@ -41,23 +41,30 @@ class _Typed:
     code: str
 
 
-def load(path: Path) -> list[dict[str, Any]]:
-    """Read the cells of a submitted notebook, without any library that could stumble over it.
+def load(path: Path) -> bytes:
+    """Read the file of a submitted notebook.
 
     Raises:
-        SubmissionError: it is too large, or not a notebook.
+        SubmissionError: it is no file, too large, or cannot be read.
     """
     try:
         if not stat.S_ISREG(path.lstat().st_mode):  # nor a link: it may lead anywhere
             raise SubmissionError("This is not a file.")
         if path.lstat().st_size > MOST_BYTES:
             raise SubmissionError(f"The file is larger than {MOST_BYTES >> 20} MB.")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise SubmissionError("The file cannot be read.") from error
+
+
+def cells_of(submitted: bytes) -> list[dict[str, Any]]:
+    """Return the cells of a notebook, without any library that could stumble over it.
+
+    Raises:
+        SubmissionError: it is not a notebook.
+    """
     try:
-        notebook = json.loads(data)
-        cells = notebook["cells"]
+        cells = json.loads(submitted)["cells"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SubmissionError(_NO_NOTEBOOK) from error
     if not isinstance(cells, list):

@@ -59,14 +59,12 @@ def report(folder: Path) -> list[str]:
         )
     classes = assignments(results)
     pages = _pages()
-    _write(
-        folder / "grades.csv", _table(GRADES, (_grade(a, r) for a in classes for r in a.results))
-    )
-    _write(folder / "exercises.csv", _table(EXERCISES, _exercises(results)))
-    _write(folder / "class.html", pages.get_template("class.html").render(classes=classes))
+    write(folder / "grades.csv", table(GRADES, (_grade(a, r) for a in classes for r in a.results)))
+    write(folder / "exercises.csv", table(EXERCISES, _exercises(results)))
+    write(folder / "class.html", pages.get_template("class.html").render(classes=classes))
     feedback = pages.get_template("feedback.html")
     for result in results:
-        _write(folder / _feedback(result), feedback.render(result=result))
+        write(folder / _feedback(result), feedback.render(result=result))
     return problems
 
 
@@ -83,7 +81,7 @@ def _pages() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages.filters["number"] = _number
+    pages.filters["number"] = number
     pages.filters["inline"] = lambda text: Markup(inline(text))  # inline escapes
     pages.filters["fence"] = lambda name: FENCES.get(name, name)
     pages.filters["link"] = lambda result: quote(_feedback(result).as_posix())
@@ -98,7 +96,7 @@ def disarmed(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -111,10 +109,10 @@ def _grade(assignment: Assignment, result: Result) -> tuple[object, ...]:
     correct = sum(1 for exercise in result.exercises if exercise.outcome == "correct")
     flags = [f"{e.label}: {flag}" for e in result.exercises for flag in e.flags]
     notes = [*result.notes, *(f"{e.label}: {note}" for e in result.exercises for note in e.notes)]
-    percent = _number(100 * result.score / most) if most else ""
+    percent = number(100 * result.score / most) if most else ""
     isolation = f"without {', '.join(result.missing)}" if result.missing else "full"
     return (
-        *(assignment.name, result.student, _number(result.score), _number(most), percent),
+        *(assignment.name, result.student, number(result.score), number(most), percent),
         *(len(result.exercises), correct, " | ".join(notes), " | ".join(flags), isolation),
     )
 
@@ -125,18 +123,18 @@ def _exercises(results: Iterable[Result]) -> Iterable[tuple[object, ...]]:
             # A bare 5.10 is 5.1 to a spreadsheet, or the fifth of October.
             yield (
                 *(result.assignment, result.student, f"Exercise {exercise.label}"),
-                *(_number(exercise.score), _number(exercise.points), str(exercise.outcome)),
+                *(number(exercise.score), number(exercise.points), str(exercise.outcome)),
                 " | ".join(map(in_words, exercise.mistakes)),
                 *(" | ".join(exercise.notes), " | ".join(exercise.flags)),
             )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Write a number with two decimals at most."""
     return f"{round(value, 2):g}"
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")

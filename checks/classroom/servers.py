@@ -1,4 +1,4 @@
-"""The two helpers of a marking run, spoken to in lines of JSON: a judge, and a zygote."""
+"""The two helpers of marking, spoken to in lines of JSON: a judge, and a zygote."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import contextlib
 import json
 import os
 import select
-import subprocess
-import sys
 import time
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import checks
+from checks.classroom.lesson import Lesson
+from checks.classroom.warm import Warm, WarmError
 
-_ALWAYS = {
+ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "MPLBACKEND": "Agg",
@@ -22,33 +21,34 @@ _ALWAYS = {
 }
 
 
-_PATIENCE = 5.0  # seconds
-
-
 class ServerError(RuntimeError):
     """A helper does not answer any more."""
 
 
 class Server:
-    """A process that reads and writes lines of JSON."""
+    """A process that reads and writes lines of JSON, forked from a warm one."""
 
-    def __init__(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> None:
-        """Start it; `ready` waits for its first words."""
-        package = str(Path(checks.__file__).resolve().parent.parent)
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",  # no progress is kept, and no module is found, where the teacher happens to be
-            env={**os.environ, "PYTHONPATH": package, **_ALWAYS, **(env or {})},
-            start_new_session=True,  # an interrupt is for the main process, which ends this one
-        )
+    def __init__(self, warm: Warm, module: str, env: dict[str, str] | None = None) -> None:
+        """Fork it.
+
+        Raises:
+            ServerError: the warm process has ended.
+        """
+        self._warm = warm
+        read, self._in = os.pipe()
+        self._out, write = os.pipe()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        try:
+            whole = {**os.environ, **ENVIRONMENT, **(env or {})}
+            self._process = warm.fork(module, [], (read, write, nowhere), whole)
+        except WarmError as error:
+            os.close(self._in)
+            os.close(self._out)
+            raise ServerError(str(error)) from error
+        finally:
+            for stream in (read, write, nowhere):
+                os.close(stream)
         self._rest = bytearray()
-
-    def ready(self, seconds: float = 120) -> dict[str, Any]:
-        """Wait until it has warmed up."""
-        return self.hear(seconds)
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a message.
@@ -56,10 +56,10 @@ class Server:
         Raises:
             ServerError: the process has ended.
         """
-        assert self.process.stdin is not None
+        data = json.dumps(message).encode() + b"\n"
         try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
+            while data:
+                data = data[os.write(self._in, data) :]
         except OSError as error:
             raise ServerError("the process has ended") from error
 
@@ -69,14 +69,12 @@ class Server:
         Raises:
             ServerError: none came in time, or the process has ended.
         """
-        assert self.process.stdout is not None
-        out = self.process.stdout.fileno()
         deadline = time.monotonic() + seconds
         whole = b"\n" in self._rest
         while not whole:
-            if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not select.select([self._out], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise ServerError(f"no answer within {seconds:g} seconds")
-            data = os.read(out, 1 << 20)
+            data = os.read(self._out, 1 << 20)
             if not data:
                 raise ServerError("the process has ended")
             self._rest += data
@@ -88,24 +86,28 @@ class Server:
 
     def stop(self) -> None:
         """Let it end by itself, so that it can end what it has started; not for long."""
-        assert self.process.stdin is not None
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+            os.close(self._in)
+        self._warm.end(self._process)
+        os.close(self._out)
 
 
-def judge(source: Path, follow_through: float) -> Server:
-    """Start a judge for one lesson."""
+def judge(warm: Warm, lesson: Lesson, follow_through: float) -> Server:
+    """Start a judge for one lesson.
+
+    Raises:
+        ServerError: the warm process has ended.
+    """
     settings = {"CHECKS_FOLLOW_THROUGH": str(follow_through), "CHECKS_FEEDBACK": "full"}
-    return Server("checks.classroom.judge", str(source.resolve()), env=settings)
+    server = Server(warm, "checks.classroom.judge", settings)
+    server.say({"cells": [asdict(cell) for cell in lesson.cells]})
+    return server
 
 
-def zygote() -> Server:
-    """Start a zygote."""
-    return Server("checks.classroom.zygote")
+def zygote(warm: Warm) -> Server:
+    """Start a zygote.
+
+    Raises:
+        ServerError: the warm process has ended.
+    """
+    return Server(warm, "checks.classroom.zygote")

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from checks.classroom.lesson import Lesson
-from checks.classroom.pairing import SubmissionError, ids, load
+from checks.classroom.pairing import SubmissionError, cells_of, ids, load
 
 _MOST_UNPACKED = 2 << 30
 
@@ -130,7 +130,7 @@ def _lesson(path: Path, parts: Sequence[str], lessons: Sequence[Lesson]) -> str:
             if re.search(rf"(?<!\d){re.escape(number)}(?!\d)", part):
                 return lesson.name
     try:
-        inside = {name for cell in load(path) for name in ids(cell)}
+        inside = {name for cell in cells_of(load(path)) for name in ids(cell)}
     except SubmissionError:
         return ""
     known = {lesson.name: len(inside & {cell.id for cell in lesson.cells}) for lesson in lessons}

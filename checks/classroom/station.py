@@ -1,0 +1,173 @@
+"""Mark a submission wherever it is sent to: another thread, another process, another machine.
+
+A `Task` is plain data. Each thread that marks has a station of its own, a zygote and judges, which
+stay from one submission to the next; all stations of a process are forked from one warm process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from checks.classroom.fence import Isolation
+from checks.classroom.lesson import Lesson, parse
+from checks.classroom.marking import Bench, JudgeError, mark, refused
+from checks.classroom.release import varied
+from checks.classroom.running import Settings
+from checks.classroom.servers import ENVIRONMENT, Server, ServerError, zygote
+from checks.classroom.warm import Warm
+
+_TRIES = 2
+_STARTING = 120.0  # seconds for a warm process to have imported all
+
+
+class FenceError(RuntimeError):
+    """A machine that cannot put up the fences that were promised."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One submission to be marked.
+
+    Attributes:
+        lesson: the lesson's name.
+        source: the text of its source.
+        variant: the student whose numbers it has; "" for those of the source.
+        submitted: the bytes of the notebook's file.
+        refused: why there is nothing to mark; "" where there is.
+        settings: limits, fences, and what follow-through is worth.
+    """
+
+    lesson: str
+    source: str
+    variant: str
+    submitted: bytes
+    refused: str
+    settings: Settings
+
+
+class _Station:
+    """What one thread marks with."""
+
+    def __init__(self) -> None:
+        self._zygote: Server | None = None
+        self._benches: dict[Lesson, Bench] = {}
+
+    def mark(self, task: Task) -> dict[str, Any]:
+        lesson = _lesson(task.lesson, task.source)
+        if task.variant:
+            lesson = varied(lesson, task.variant)
+        why = task.refused
+        for _ in range(0 if why else _TRIES):
+            try:
+                return mark(task.submitted, self._bench(lesson, task.settings), self._cages())
+            except ServerError as error:
+                self.stop()
+                last = f"This could not be marked: {error}."
+            except JudgeError:
+                raise
+            except Exception:
+                self.stop()  # who knows what it was about to say
+                raise
+            finally:
+                if task.variant and lesson in self._benches:  # nobody else has these numbers
+                    self._benches.pop(lesson).stop()
+        return refused(lesson, why or last)
+
+    def stop(self) -> None:
+        """End the processes; the next submission starts new ones."""
+        for bench in self._benches.values():
+            bench.stop()
+        self._benches.clear()
+        if self._zygote is not None:
+            self._zygote.stop()
+            self._zygote = None
+
+    def _cages(self) -> Server:
+        if self._zygote is None:
+            self._zygote = zygote(_warm.get())
+        return self._zygote
+
+    def _bench(self, lesson: Lesson, settings: Settings) -> Bench:
+        bench = self._benches.get(lesson)
+        if bench is None or bench.settings != settings:
+            bench = self._benches[lesson] = Bench(lesson, settings, _warm.get)
+        return bench
+
+
+class _Shared:
+    """The warm process, started when it is first needed, and again when it is gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._warm: Warm | None = None
+
+    def get(self) -> Warm:
+        with self._lock:
+            if self._warm is None or not self._warm.lives:
+                self._warm = Warm(ENVIRONMENT)
+            return self._warm
+
+    def stop(self) -> None:
+        with self._lock:
+            if self._warm is not None:
+                self._warm.stop()
+                self._warm = None
+
+
+_warm = _Shared()
+_mine = threading.local()
+_all: list[_Station] = []
+
+
+def marked(task: Task) -> dict[str, Any]:
+    """Mark a submission.
+
+    Returns:
+        "notes" and "exercises", as they are stored; and "seconds", what it took.
+
+    Raises:
+        FenceError: this machine has weaker fences than the task asks for.
+        JudgeError: nothing can be judged with this lesson.
+    """
+    begin = time.monotonic()
+    _demand(task.settings.isolation)
+    if not hasattr(_mine, "station"):
+        _mine.station = _Station()
+        _all.append(_mine.station)
+    result = _mine.station.mark(task)
+    return {**result, "seconds": time.monotonic() - begin}
+
+
+def close() -> None:
+    """End all that the threads of this process have marked with. They must be done."""
+    global _mine
+    _mine = threading.local()
+    while _all:
+        _all.pop().stop()
+    _warm.stop()
+
+
+@cache
+def fences() -> Isolation:
+    """What the machine can put up that runs this."""
+    server = Server(_warm.get(), "checks.classroom.fence")
+    try:
+        return Isolation(**server.hear(_STARTING))
+    finally:
+        server.stop()
+
+
+def _demand(wanted: Isolation) -> None:
+    here = asdict(fences())
+    missing = [name for name, stands in asdict(wanted).items() if stands and not here[name]]
+    if missing:
+        raise FenceError(f"the machine that was to mark it cannot fence in: {', '.join(missing)}")
+
+
+@lru_cache(maxsize=16)
+def _lesson(name: str, source: str) -> Lesson:
+    return parse(source, name)

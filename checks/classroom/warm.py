@@ -1,0 +1,199 @@
+"""A process that has imported what is slow to import, and forks others that begin with it.
+
+PyTorch takes one or two seconds to import, and a fork milliseconds. The warm process runs nothing
+itself and has one thread; it ends with the one that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import checks
+
+# Loaded when a lesson draws, when it shows a slider, when a number is printed.
+_SOON_NEEDED = (
+    "checks.card",
+    "checks.data",
+    "checks.stepper",
+    "IPython.display",
+    "ipywidgets",
+    "matplotlib.figure",
+    "matplotlib.mathtext",
+    "matplotlib.pyplot",
+    "numpy",
+    "torch",
+    "torch.func",
+    "torch.nn.functional",
+)
+_STREAMS = 3
+_PATIENCE = 5.0  # seconds
+
+
+class WarmError(RuntimeError):
+    """The warm process does not answer any more."""
+
+
+class Warm:
+    """A warm process, and how to have it fork."""
+
+    def __init__(self, env: dict[str, str] | None = None) -> None:
+        """Start it, with these settings beside those of this process."""
+        self._socket, its = socket.socketpair()
+        package = str(Path(checks.__file__).resolve().parent.parent)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __spec__.name, str(its.fileno())],
+            pass_fds=[its.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",  # no progress is kept, and no module is found, where the teacher happens to be
+            env={**os.environ, "PYTHONPATH": package, **(env or {})},
+            start_new_session=True,  # an interrupt is for whoever started it
+        )
+        its.close()
+        self._lines = self._socket.makefile("rb")
+        self._lock = threading.Lock()
+
+    def fork(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        streams: tuple[int, int, int],
+        env: dict[str, str],
+        cwd: str = "/",
+    ) -> int:
+        """Fork a process that runs `main(*arguments)` of a module, and return its number.
+
+        Args:
+            module: the module.
+            arguments: what its `main` is given.
+            streams: what its input, output and error output are.
+            env: its environment; what of it is read when Python starts is as it was.
+            cwd: the folder in which it begins.
+
+        Raises:
+            WarmError: the warm process is gone.
+        """
+        request = {"module": module, "arguments": list(arguments), "env": env, "cwd": cwd}
+        return int(self._ask({"fork": request}, streams))
+
+    def poll(self, process: int) -> int | None:
+        """The exit code of a process that was forked, None while it lives; below 0, its signal.
+
+        Raises:
+            WarmError: the warm process is gone.
+        """
+        code = self._ask({"poll": process})
+        return None if code is None else int(code)
+
+    def end(self, process: int) -> None:
+        """Let a process that was forked end by itself; not for long."""
+        deadline = time.monotonic() + _PATIENCE
+        with contextlib.suppress(WarmError):
+            while self.poll(process) is None:
+                if time.monotonic() > deadline:
+                    os.kill(process, signal.SIGKILL)
+                time.sleep(0.002)
+
+    @property
+    def lives(self) -> bool:
+        """Whether it can still be asked."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End it; what it has forked lives on."""
+        self._socket.close()
+        self._lines.close()
+        self._process.wait()
+
+    def _ask(self, message: dict[str, Any], streams: Sequence[int] = ()) -> Any:
+        with self._lock:
+            try:
+                socket.send_fds(self._socket, [b"\0"], streams)
+                self._socket.sendall(json.dumps(message).encode() + b"\n")
+                line = self._lines.readline()
+            except (OSError, ValueError) as error:
+                raise WarmError("the warm process has ended") from error
+        if not line:
+            raise WarmError("the warm process has ended")
+        return json.loads(line)
+
+
+def main(control: int) -> None:
+    """Import what is needed, then fork until whoever started this is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
+    for name in _SOON_NEEDED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a fork does not write to, and so copy, what is older than it
+    connection = socket.socket(fileno=control)
+    for request, streams in _requests(connection):
+        if "poll" in request:
+            process, status = os.waitpid(request["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if process else None
+        else:
+            answer = os.fork()
+            if answer == 0:
+                connection.close()
+                _become(request["fork"], streams)
+        for stream in streams:
+            os.close(stream)
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _requests(connection: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    """Each request, and the streams that came with it."""
+    while True:
+        first, streams, _, _ = socket.recv_fds(connection, 1, _STREAMS)
+        line = bytearray()
+        while first and not line.endswith(b"\n"):
+            data = connection.recv(1 << 16)
+            if not data:
+                return
+            line += data
+        if not first:
+            return
+        yield json.loads(line), streams
+
+
+def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
+    """Be the process that was asked for. Never returns."""
+    code = 1
+    try:
+        os.setsid()
+        for stream, number in zip(streams, range(_STREAMS), strict=True):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        importlib.import_module(request["module"]).main(*request["arguments"])
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else bool(end.code)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
