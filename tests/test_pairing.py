@@ -12,7 +12,7 @@ import pytest
 from classroom import NAME, RIGHT, SOURCE, hand_in, submission
 
 from checks.classroom.lesson import Lesson, parse
-from checks.classroom.pairing import Handed, SubmissionError, load, pair
+from checks.classroom.pairing import Handed, SubmissionError, cells_of, load, pair
 from checks.classroom.submissions import CollectError, find, unpack
 
 LESSON = parse(SOURCE, NAME)
@@ -125,7 +125,7 @@ def test_what_asks_no_autograd_is_not_flagged(code: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": 3}', "[" * 10**5, "1" * 10**5, "\0"])
 def test_what_is_no_notebook_is_said(tmp_path: Path, text: str) -> None:
     with pytest.raises(SubmissionError):
-        load(hand_in(tmp_path, "ada", text))
+        cells_of(load(hand_in(tmp_path, "ada", text)))
 
 
 # -- which file is whose ---------------------------------------------------------------------------
