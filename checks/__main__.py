@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 def main() -> int:
@@ -13,6 +13,8 @@ def main() -> int:
         parser().error(f"unknown argument: {' '.join(extra)}")
     if arguments.command == "lab":
         return lab(arguments, extra)
+    if arguments.command == "collect":
+        return collect(arguments)
     if arguments.command == "grade":
         return grade(arguments)
     if arguments.command == "release":
@@ -66,6 +68,24 @@ def parser() -> argparse.ArgumentParser:
         help="other numbers for each student of this CSV file (column `student`), where the source "
         "has cells with the tag `varies`; each student gets a folder of their own",
     )
+    collect = commands.add_parser(
+        "collect",
+        help="copy the students' notebooks from their homes on a shared machine",
+        description="On a machine with a home for each student, such as a JupyterHub: copy "
+        "HOMES/STUDENT/NOTEBOOK to the folder for `checks grade`, for every student. It is for "
+        "root, who may read all homes: no link is followed out of a student's folder. What is "
+        "written belongs to the owner of the folder it is written to. Notebooks that were "
+        "collected before are replaced by newer ones, and none is taken away.",
+    )
+    collect.add_argument("homes", type=Path, metavar="HOMES", help="the folder of homes: /home")
+    collect.add_argument(
+        "notebooks",
+        nargs="+",
+        type=PurePosixPath,
+        metavar="NOTEBOOK",
+        help="where it lies in a home: course/05_backpropagation.ipynb, say",
+    )
+    collect.add_argument("--to", type=Path, required=True, help="the folder for the submissions")
     grade = commands.add_parser(
         "grade",
         help="mark what students have handed in",
@@ -203,6 +223,27 @@ def doctor() -> int:
     complete, lines = doctor.examine()
     print("\n".join(lines))
     return 0 if complete else 1
+
+
+def collect(arguments: argparse.Namespace) -> int:
+    """Copy the students' notebooks out of their homes."""
+    from checks.classroom import collecting
+
+    try:
+        done = collecting.collect(arguments.homes, arguments.notebooks, arguments.to)
+    except (collecting.CollectingError, OSError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    for sentence in done.refused:
+        print(sentence, file=sys.stderr)
+    for notebook, students in done.missing.items():
+        if students:
+            print(f"There is no {notebook} of: {', '.join(students)}.")
+    if not done.written:
+        print("Nothing was collected.", file=sys.stderr)
+        return 1
+    print(f"Collected in {arguments.to}: {len(done.written)} notebooks. Next: `checks grade`.")
+    return 1 if done.refused else 0
 
 
 def grade(arguments: argparse.Namespace) -> int:
