@@ -16,12 +16,11 @@ from checks.verdict import Outcome
 
 def write(results: Sequence[Result], to: Path) -> str:
     """Write all results into one file."""
-    root = ET.Element(
-        "testsuites", name="checks", **_counts([e for r in results for e in r.exercises])
-    )
+    every = [exercise for result in results for exercise in result.exercises]
+    root = ET.Element("testsuites", {"name": "checks", **_counts(every)})
     for result in results:
         name = words.clean(f"{result.assignment}.{result.student}")
-        suite = ET.SubElement(root, "testsuite", name=name, **_counts(result.exercises))
+        suite = ET.SubElement(root, "testsuite", {"name": name, **_counts(result.exercises)})
         for exercise in result.exercises:
             _add(suite, exercise)
         ET.SubElement(suite, "system-out").text = words.of_result(result)
