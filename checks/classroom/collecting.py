@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -76,13 +76,13 @@ def collect(homes: Path, notebooks: Sequence[PurePosixPath], to: Path) -> Collec
 
 def _read(home: Path, notebook: PurePosixPath) -> tuple[bytes, float]:
     """Return what the file holds, and when it was changed."""
-    with _open(home, notebook) as number:
-        about = os.fstat(number)
+    with _open(home, notebook) as (folder, opened):
+        about = os.fstat(opened)
         if not stat.S_ISREG(about.st_mode):
             raise _Refused("It is not a file.")
-        if about.st_nlink > 1:
-            raise _Refused("It is also known by another name: it may be somebody else's.")
-        with os.fdopen(number, "rb", closefd=False) as file:
+        if about.st_uid != os.fstat(folder).st_uid:  # a second name for another student's file
+            raise _Refused("It belongs to somebody else than the folder it lies in.")
+        with os.fdopen(opened, "rb", closefd=False) as file:
             data = file.read(MOST_BYTES + 1)  # it may grow while it is read
     if len(data) > MOST_BYTES:
         raise _Refused(f"It is larger than {MOST_BYTES >> 20} MB.")
@@ -90,24 +90,22 @@ def _read(home: Path, notebook: PurePosixPath) -> tuple[bytes, float]:
 
 
 @contextmanager
-def _open(home: Path, notebook: PurePosixPath) -> Iterator[int]:
-    """Open a file below a home, without a link on the way."""
-    here = os.open(home, os.O_RDONLY | _FOLDER)
-    last = len(notebook.parts) - 1
-    try:
+def _open(home: Path, notebook: PurePosixPath) -> Iterator[tuple[int, int]]:
+    """Open a file below a home, without a link on the way: the folder it lies in, and the file."""
+    with ExitStack() as opened:
+        inner = os.open(home, os.O_RDONLY | _FOLDER)
+        opened.callback(os.close, inner)
+        last = len(notebook.parts) - 1
         for number, part in enumerate(notebook.parts):
-            wanted = os.O_RDONLY | _NO_LINK | (_AT_ONCE if number == last else _FOLDER)
+            folder, wanted = inner, _AT_ONCE if number == last else _FOLDER
             try:
-                inside = os.open(part, wanted, dir_fd=here)
+                inner = os.open(part, os.O_RDONLY | _NO_LINK | wanted, dir_fd=folder)
             except OSError as problem:
-                if _is_link(part, here):
+                if _is_link(part, folder):
                     raise _Refused(f"{part} is a link, and links are not followed.") from problem
                 raise
-            os.close(here)
-            here = inside
-        yield here
-    finally:
-        os.close(here)
+            opened.callback(os.close, inner)
+        yield folder, inner
 
 
 def _why(problem: _Refused | OSError) -> str:
