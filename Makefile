@@ -14,7 +14,7 @@ UNFINISHED := $(VENV)/.set-up-unfinished
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup lab test notebooks images lint bench clean
+.PHONY: help setup lab test notebooks images lint bench mutate clean
 
 help: ## show these lines
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -43,6 +43,9 @@ lint: $(STAMP) ## check the code, the types, the spelling and the content
 
 bench: $(STAMP) ## measure what a check costs
 	python tests/bench.py
+
+mutate: $(STAMP) ## put mistakes into a copy, and see whether the tests notice each
+	python tests/mutate.py $(ARGS)
 
 clean: ## remove .venv and everything else that can be made again; my-notebooks stays
 	rm -rf $(VENV) *.egg-info build artefacts tests/content/node_modules

@@ -1,0 +1,109 @@
+"""All the mutations of a run, made from what the course is now."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mutations.copies import ROOT
+from mutations.equivalent import EQUIVALENT
+from mutations.errata import ERRATA, Erratum
+from mutations.guards import GUARDS, NO_VERDICT
+from mutations.variants import Variant, chosen, variants
+
+PACKAGE = ROOT / "checks"
+
+
+class PlanError(Exception):
+    """The tables do not belong to the course as it is; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One mistake, and the tests that are to notice it."""
+
+    change: Erratum | Variant
+    tests: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Unique, for the table and the results."""
+        return self.change.name
+
+    @property
+    def group(self) -> str:
+        """Where it stands in the table."""
+        return "code errata" if isinstance(self.change, Erratum) else self.change.module
+
+    def files(self) -> dict[str, str]:
+        """What the files of a copy are when it is put in."""
+        change = self.change
+        if isinstance(change, Erratum):
+            text = (ROOT / change.source).read_text(encoding="utf-8")
+            return {change.source: text.replace(change.sound, change.wrong)}
+        text = (PACKAGE / change.module).read_text(encoding="utf-8")
+        return {f"checks/{change.module}": change.apply(text)}
+
+
+def everything() -> list[Mutation]:
+    """Every mutation.
+
+    Raises:
+        PlanError: a table names something that is not there, or leaves something out.
+    """
+    modules = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    complain(
+        "tests/mutations/guards.py must say of each module which tests guard it, or why it decides "
+        "no verdict. It says nothing of",
+        modules - {*GUARDS, *NO_VERDICT},
+    )
+    complain(
+        "tests/mutations/guards.py speaks of modules that are not there",
+        {*GUARDS, *NO_VERDICT} - modules,
+    )
+    return [*errata(), *broken_functions()]
+
+
+def errata() -> list[Mutation]:
+    """The mistakes of the original notebooks."""
+    lost = {
+        one.name
+        for one in ERRATA
+        if (ROOT / one.source).read_text(encoding="utf-8").count(one.sound) != 1
+    }
+    complain(
+        "These errata no longer apply: what they spoil does not stand in its lesson (just once). "
+        "Say in tests/mutations/errata.py anew how to put them in",
+        lost,
+    )
+    return [Mutation(one) for one in ERRATA]
+
+
+def broken_functions() -> list[Mutation]:
+    """One or two variants of every function."""
+    made: list[Mutation] = []
+    known: set[str] = set()
+    for module, guard in GUARDS.items():
+        tests = tuple(f"tests/test_{name}.py" for name in guard.tests)
+        complain("There are no such tests", {test for test in tests if not (ROOT / test).is_file()})
+        for found in variants(PACKAGE / module, PACKAGE).values():
+            known |= {variant.name for variant in found}
+            useful = [variant for variant in found if variant.name not in EQUIVALENT]
+            made += [Mutation(variant, tests) for variant in chosen(useful, guard.each)]
+    complain(
+        "tests/mutations/equivalent.py lists what no longer applies. Take out",
+        set(EQUIVALENT) - known,
+    )
+    return list({mutation.name: mutation for mutation in made}.values())
+
+
+def sample(mutations: Sequence[Mutation], count: int) -> list[Mutation]:
+    """Some of them, always the same ones while they are there."""
+    some = min(count, len(mutations))
+    return random.Random(1).sample(sorted(mutations, key=lambda m: m.name), some)
+
+
+def complain(sentence: str, about: set[str]) -> None:
+    if about:
+        raise PlanError(f"{sentence}: {', '.join(sorted(about))}.")

@@ -1,0 +1,111 @@
+"""A warmed process that runs tests in a copy of the course, with one mutation put in.
+
+Started as `python worker.py COPY` in the copy, with PYTHONPATH=COPY. It reads jobs from its
+standard input, one line of JSON each, and answers each with a line. It has imported what the tests
+import, but nothing of the course: so a mutation costs a fork, and not a new import of PyTorch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+WARM = ("torch", "numpy", "hypothesis", "nbformat", "IPython", "pytest", "nbval.plugin", "nbclient",
+        "jupytext", "matplotlib.pyplot", "graphviz", "xdist", "jinja2")  # fmt: skip
+OURS = "checks"
+
+
+def main() -> None:
+    copy = Path(sys.argv[1]).resolve()
+    for name in WARM:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    assert OURS not in sys.modules
+    gc.freeze()  # pytest collects garbage again and again; what is here is none
+    talk = os.fdopen(os.dup(1), "w")
+    print(json.dumps({"ready": True}), file=talk, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(job(copy, json.loads(line))), file=talk, flush=True)
+
+
+def job(copy: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Write the mutated files, run the tests, write the files back as they were."""
+    before = {name: (copy / name).read_text(encoding="utf-8") for name in asked["files"]}
+    begin = time.monotonic()
+    try:
+        for name, text in asked["files"].items():
+            (copy / name).write_text(text, encoding="utf-8")
+        code = each(copy, asked)
+    finally:
+        for name, text in before.items():
+            (copy / name).write_text(text, encoding="utf-8")
+    output = (copy / "output.txt").read_text(encoding="utf-8", errors="replace")
+    return {"code": code, "seconds": round(time.monotonic() - begin, 1), "output": output[-4000:]}
+
+
+def each(copy: Path, asked: dict[str, Any]) -> int | None:
+    """Run the files of tests, one by one, up to the first that does not pass."""
+    deadline = time.monotonic() + asked["seconds"]
+    code: int | None = 0
+    for test in asked["tests"]:
+        code = forked(copy, [*asked["options"], test], deadline - time.monotonic())
+        if code != 0:
+            break
+    return code
+
+
+def forked(copy: Path, arguments: list[str], seconds: float) -> int | None:
+    """Run pytest in a child; its exit code, or None where it had to be ended."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        with open(copy / "output.txt", "w") as output:  # noqa: PTH123
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os._exit(tests(copy, arguments))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            end_group(child)  # what the tests have left behind
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    end_group(child)
+    os.waitpid(child, 0)
+    return None
+
+
+def end_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def tests(copy: Path, arguments: list[str]) -> int:
+    # The course is installed "editable", which means: elsewhere. It must come from the copy.
+    found = importlib.util.find_spec(OURS)
+    if found is None or found.origin != str(copy / OURS / "__init__.py"):
+        print(f"{OURS} would come from {found and found.origin}, not from {copy}")
+        return 99
+    import pytest
+
+    try:
+        return int(pytest.main(arguments))
+    except BaseException as error:
+        print(f"pytest itself ended with {error!r}")
+        return 98
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()
