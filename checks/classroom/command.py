@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from pathlib import Path
 from checks.classroom import fence
 from checks.classroom.cluster import ClusterError, cluster
 from checks.classroom.fence import Isolation
+from checks.classroom.grading import AtOnce
 from checks.classroom.grading import grade as mark_all
 from checks.classroom.lesson import LessonError
 from checks.classroom.release import RosterError, roster
@@ -30,8 +32,10 @@ def grade(arguments: argparse.Namespace) -> int:
             return _grade(arguments, workers.threads, workers.executor, workers.isolation)
     except (LessonError, CollectError, RosterError, ClusterError, OSError) as error:
         return _refused(str(error))
-    except KeyboardInterrupt:
-        print("Interrupted. What is marked is kept: the same command goes on.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        _tell("Interrupted. What is marked is kept: the same command goes on.")
+        if isinstance(interrupt, AtOnce):
+            os._exit(130)  # Python would wait for the threads; their processes end with this one
         return 130
 
 
@@ -62,7 +66,6 @@ def _grade(
     students = roster(arguments.variants) if arguments.variants else []
     limits = fence.Limits(seconds=float(arguments.timeout), memory=arguments.memory)
     settings = Settings(limits, isolation, arguments.follow_through)
-    troubles: list[str] = []
     with tempfile.TemporaryDirectory() as unpacked:
         submitted = arguments.submitted
         if submitted.is_file():
@@ -71,10 +74,8 @@ def _grade(
         graded = mark_all(
             submitted, sources, arguments.to, settings,
             jobs=jobs, students=students, executor=executor,
-            tell=troubles.append, progress=_bar,
+            tell=_tell, progress=_bar,
         )  # fmt: skip
-    for trouble in troubles:
-        print(trouble, file=sys.stderr)
     print(f"{graded.number} submissions; results in {arguments.to}. Next: `checks report`.")
     return 1 if graded.failed else 0
 
@@ -90,6 +91,16 @@ def _bar(submissions: list[Submission]) -> Iterable[object]:
         return submissions
     bar: Iterable[object] = tqdm(submissions, unit="notebook")
     return bar
+
+
+def _tell(sentence: str) -> None:
+    """Say something on a line of its own, above the bar."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        print(sentence, file=sys.stderr)
+    else:
+        tqdm.write(sentence, file=sys.stderr)
 
 
 def _refused(sentence: str) -> int:

@@ -7,14 +7,21 @@ marking twice gives the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import islice
@@ -23,11 +30,16 @@ from typing import Any
 
 from checks.classroom import station, variants
 from checks.classroom.lesson import Lesson, read
+from checks.classroom.marking import JudgeError
 from checks.classroom.names import safe_name
 from checks.classroom.pairing import SubmissionError, load
 from checks.classroom.running import Settings
 from checks.classroom.station import Task
 from checks.classroom.submissions import Submission, find
+
+
+class AtOnce(KeyboardInterrupt):
+    """A second interrupt: not even what is being marked is waited for."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,8 @@ def grade(
     Raises:
         LessonError: a source is no lesson.
         CollectError: there is nothing to mark.
+        KeyboardInterrupt: what was being marked is marked and stored.
+        AtOnce: it is not; threads that mark may still be there.
     """
     lessons = [read(path) for path in sources]
     submissions, notes = find(submitted, lessons)
@@ -82,22 +96,27 @@ def grade(
     rosters = {lesson.name: _roster(lesson, students) for lesson in lessons}
     bar = iter(progress(submissions)) if progress else iter(())
     run = _Run(texts, rosters, to, settings, bar, tell)
-    with nullcontext(executor) if executor else _threads(jobs) as pool:
+    with contextlib.nullcontext(executor) if executor else _threads(jobs) as pool:
         run.mark((one for one in submissions if one.lesson), pool, 2 * max(1, jobs))
     for _ in bar:  # what could not be marked is passed over, too
         continue
     return Graded(len(submissions), run.failed)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _threads(jobs: int) -> Iterator[Executor]:
     """Threads, each of which marks with processes of its own."""
     pool = ThreadPoolExecutor(max(1, jobs))
+    patient = True
     try:
         yield pool
+    except AtOnce:
+        patient = False
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
-        station.close()
+        pool.shutdown(wait=patient, cancel_futures=True)
+        if patient:
+            station.close()
 
 
 def _roster(lesson: Lesson, students: Sequence[str]) -> dict[str, str]:
@@ -122,24 +141,44 @@ class _Run:
         self.sources, self.rosters = sources, rosters
         self.to, self.settings, self.bar, self.tell = to, settings, bar, tell
         self.failed = 0
+        self.broken: set[tuple[str, str]] = set()  # lessons, variants: no judge
 
     def mark(self, submissions: Iterable[Submission], executor: Executor, ahead: int) -> None:
         """Mark what is not marked yet; no more than so many submissions are held at a time."""
         todo = self._todo(submissions)
         marking: dict[Future[dict[str, Any]], _Job] = {}
-        while True:
-            for job in islice(todo, ahead - len(marking)):
-                marking[executor.submit(station.marked, job.task)] = job
-            if not marking:
-                return
-            for future in wait(marking, return_when=FIRST_COMPLETED).done:
-                self._finish(marking.pop(future), future)
-                next(self.bar, None)
+        try:
+            while True:
+                for job in islice(todo, ahead - len(marking)):
+                    marking[executor.submit(station.marked, job.task)] = job
+                if not marking:
+                    return
+                for future in wait(marking, return_when=FIRST_COMPLETED).done:
+                    self._finish(marking.pop(future), future)
+                    next(self.bar, None)
+        except KeyboardInterrupt:
+            self._wind_up(marking)
+            raise
+
+    def _wind_up(self, marking: Mapping[Future[dict[str, Any]], _Job]) -> None:
+        """Store what is being marked at this moment; begin with nothing more."""
+        running = {future: job for future, job in marking.items() if not future.cancel()}
+        if running:
+            count = f"{len(running)} are" if len(running) > 1 else "one is"
+            self.tell(f"Interrupted: {count} still being marked. A second Ctrl-C ends at once.")
+        try:
+            for future in as_completed(running):
+                self._finish(running[future], future)
+        except KeyboardInterrupt as error:
+            raise AtOnce from error
 
     def _todo(self, submissions: Iterable[Submission]) -> Iterator[_Job]:
         for submission in submissions:
             job = self._job(submission)
             if _is_done(job.target, job.about):
+                next(self.bar, None)
+            elif (job.task.lesson, job.task.variant) in self.broken:
+                self.failed += 1
                 next(self.bar, None)
             else:
                 yield job
@@ -155,13 +194,14 @@ class _Run:
         if roster and not variant:
             refused = f"{student} is not in the roster: which numbers were handed out is not known."
         task = Task(name, self.sources[name], variant, data, refused, self.settings)
-        depends = [task.source, _about(self.settings), bool(roster), variant]
+        depends = [task.source, _about(self.settings), bool(roster)]
         about = {
             "student": student,
             "assignment": name,
             "isolation": _isolation(self.settings),
             "source": _hash(json.dumps(depends, sort_keys=True).encode()),
             "submission": refused or _hash(data),
+            "variant": variant,
         }
         return _Job(submission, task, self.to / name / f"{safe_name(student)}.json", about)
 
@@ -169,12 +209,24 @@ class _Run:
         """Store a result. Nothing that goes wrong here may reach the next submission."""
         try:
             result = future.result()
-            seconds = result.pop("seconds")
-            write(job.target, {**job.about, **result})
+            seconds, lost = result.pop("seconds"), result.pop("lost", "")
+            # What was lost is stored, so that it is seen, and is not taken for done the next time.
+            write(job.target, {**job.about, **result, **({"submission": ""} if lost else {})})
             _log(self.to, job.submission, seconds)
+        except JudgeError as error:
+            self._fail(job, str(error))
+            self.broken.add((job.task.lesson, job.task.variant))
         except Exception as error:
-            self.failed += 1
-            self.tell(f"{job.submission.path}: it could not be marked ({error}).")
+            self._fail(job, str(error) or type(error).__name__)
+        else:
+            if lost:
+                self._fail(job, lost)
+
+    def _fail(self, job: _Job, why: str) -> None:
+        self.failed += 1
+        task = job.task
+        if (task.lesson, task.variant) not in self.broken:  # of which it is said once
+            self.tell(f"{job.submission.path}: it could not be marked ({why}).")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from checks.classroom.servers import Server, ServerError, judge
 from checks.classroom.warm import Warm
 
 _JUDGING = 120.0  # seconds that a judge may take for one answer, calls of functions left out
+_TRIES = 2
 
 
 class JudgeError(RuntimeError):
@@ -33,19 +34,21 @@ class Bench:
 
         Returns:
             The judgement, and why the process ended that was asked for it ("" if it did not).
+
+        Raises:
+            ServerError: the process that runs submissions has failed.
+            JudgeError: nothing can be judged with this lesson.
         """
-        server = self._ready()
-        ended = ""
-        try:
-            server.say({"label": label, "answer": run.answer(label)})
-            while "call" in (message := server.hear(_JUDGING)):
+        for _ in range(_TRIES):  # a judge may be ended from outside, or by what it is asked
+            ended = ""
+            message = self._told({"label": label, "answer": run.answer(label)})
+            while "call" in message:
                 reply = {"ended": ended} if ended else run.call(message)
                 ended = ended or str(reply.get("why", ""))
-                server.say(reply)
-        except ServerError as error:
-            self.stop()
-            return closed(f"It could not be judged: {error}."), ended
-        return message, ended
+                message = self._told(reply)
+            if "lost" not in message:
+                return message, ended
+        return closed(f"It could not be judged: {message['lost']}."), ended
 
     def stop(self) -> None:
         """End the judge; the next answer starts a new one."""
@@ -53,17 +56,29 @@ class Bench:
             self._server.stop()
             self._server = None
 
+    def _told(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """What the judge says to a message; {"lost": why} where it says nothing any more."""
+        server = self._ready()
+        try:
+            server.say(dict(message))
+            return server.hear(_JUDGING)
+        except ServerError as error:
+            self.stop()
+            return {"lost": str(error)}
+
     def _ready(self) -> Server:
-        if self._server is None:
+        for _ in range(_TRIES):
+            if self._server is not None:
+                return self._server
             server = judge(self._warm(), self.lesson, self.settings.follow_through)
             try:
                 server.hear(_JUDGING)
-            except ServerError as error:
+                self._server = server
+            except ServerError:
                 server.stop()
-                raise JudgeError(
-                    f"{self.lesson.name}.md does not run by itself; `checks build` says why"
-                ) from error
-            self._server = server
+        if self._server is None:
+            problem = "does not run by itself; `checks build` says why"
+            raise JudgeError(f"{self.lesson.name}.md {problem}")
         return self._server
 
 

@@ -85,10 +85,17 @@ class Run:
         """Call a function of the submission's.
 
         Returns:
-            {"result": …} or {"raised": …}; {"ended": …} where the process has not survived it.
+            {"result": …} or {"raised": …}; {"ended": …, "why": …} where the process has not
+            survived it.
         """
+        if not self._open:
+            return {"ended": 0, "why": _FAILED}
         self._zygote.say({"label": request["call"], "args": request["args"]})
-        return self._hear()
+        message = self._zygote.hear(self._patience)
+        if "over" in message:
+            self._open = False
+            return {"ended": 0, "why": _FAILED}
+        return message
 
     def until(self, label: str) -> bool:
         """Run again without what comes after an exercise; False where nothing does.

@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "PYTHONHASHSEED": "0",  # a set has the same order each time
 }
+_ENDED = "one of its processes has ended"
 
 
 class ServerError(RuntimeError):
@@ -61,7 +62,7 @@ class Server:
             while data:
                 data = data[os.write(self._in, data) :]
         except OSError as error:
-            raise ServerError("the process has ended") from error
+            raise ServerError(_ENDED) from error
 
     def hear(self, seconds: float) -> dict[str, Any]:
         """Read the next message.
@@ -70,13 +71,15 @@ class Server:
             ServerError: none came in time, or the process has ended.
         """
         deadline = time.monotonic() + seconds
+        ready = select.poll()  # `select` knows no stream beyond the thousandth
+        ready.register(self._out, select.POLLIN)
         whole = b"\n" in self._rest
         while not whole:
-            if not select.select([self._out], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not ready.poll(1000 * max(0.0, deadline - time.monotonic())):
                 raise ServerError(f"no answer within {seconds:g} seconds")
             data = os.read(self._out, 1 << 20)
             if not data:
-                raise ServerError("the process has ended")
+                raise ServerError(_ENDED)
             self._rest += data
             whole = b"\n" in data
         line, _, rest = bytes(self._rest).partition(b"\n")

@@ -21,6 +21,7 @@ from checks.classroom.servers import ENVIRONMENT, Server, ServerError, zygote
 from checks.classroom.warm import Warm
 
 _TRIES = 2
+_MOST_BENCHES = 8  # lessons whose judges stay; each is as many processes as there are exercises
 _STARTING = 120.0  # seconds for a warm process to have imported all
 
 
@@ -54,28 +55,29 @@ class _Station:
 
     def __init__(self) -> None:
         self._zygote: Server | None = None
-        self._benches: dict[Lesson, Bench] = {}
+        self._benches: dict[tuple[Lesson, Settings], Bench] = {}  # the last used is the last
 
     def mark(self, task: Task) -> dict[str, Any]:
         lesson = _lesson(task.lesson, task.source)
         if task.variant:
             lesson = varied(lesson, task.variant)
-        why = task.refused
-        for _ in range(0 if why else _TRIES):
+        if task.refused:
+            return refused(lesson, task.refused)
+        for _ in range(_TRIES):
             try:
                 return mark(task.submitted, self._bench(lesson, task.settings), self._cages())
             except ServerError as error:
                 self.stop()
-                last = f"This could not be marked: {error}."
+                lost = str(error)
             except JudgeError:
                 raise
-            except Exception:
+            except BaseException:
                 self.stop()  # who knows what it was about to say
                 raise
             finally:
-                if task.variant and lesson in self._benches:  # nobody else has these numbers
-                    self._benches.pop(lesson).stop()
-        return refused(lesson, why or last)
+                if task.variant:  # nobody else has these numbers
+                    self._stop(lesson, task.settings)
+        return {**refused(lesson, f"This could not be marked: {lost}."), "lost": lost}
 
     def stop(self) -> None:
         """End the processes; the next submission starts new ones."""
@@ -92,10 +94,17 @@ class _Station:
         return self._zygote
 
     def _bench(self, lesson: Lesson, settings: Settings) -> Bench:
-        bench = self._benches.get(lesson)
-        if bench is None or bench.settings != settings:
-            bench = self._benches[lesson] = Bench(lesson, settings, _warm.get)
+        bench = self._benches.pop((lesson, settings), None)
+        if len(self._benches) >= _MOST_BENCHES:
+            self._stop(*next(iter(self._benches)))
+        bench = bench or Bench(lesson, settings, _warm.get)
+        self._benches[lesson, settings] = bench
         return bench
+
+    def _stop(self, lesson: Lesson, settings: Settings) -> None:
+        bench = self._benches.pop((lesson, settings), None)
+        if bench is not None:
+            bench.stop()
 
 
 class _Shared:
@@ -107,7 +116,10 @@ class _Shared:
 
     def get(self) -> Warm:
         with self._lock:
-            if self._warm is None or not self._warm.lives:
+            if self._warm is not None and not self._warm.lives:
+                self._warm.stop()
+                self._warm = None
+            if self._warm is None:
                 self._warm = Warm(ENVIRONMENT)
             return self._warm
 
@@ -127,7 +139,8 @@ def marked(task: Task) -> dict[str, Any]:
     """Mark a submission.
 
     Returns:
-        "notes" and "exercises", as they are stored; and "seconds", what it took.
+        "notes" and "exercises", as they are stored; "seconds", what it took; and "lost", why this
+        is to be marked again, where the processes that mark were ended twice.
 
     Raises:
         FenceError: this machine has weaker fences than the task asks for.

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +50,36 @@ class WarmError(RuntimeError):
 class Warm:
     """A warm process, and how to have it fork."""
 
-    def __init__(self, env: dict[str, str] | None = None) -> None:
-        """Start it, with these settings beside those of this process."""
+    def __init__(
+        self,
+        env: Mapping[str, str | None] | None = None,
+        modules: Sequence[str] = (),
+        options: Sequence[str] = ("-P",),
+    ) -> None:
+        """Start it.
+
+        Args:
+            env: its settings beside those of this process; None leaves one out.
+            modules: what it imports beside what a lesson imports.
+            options: those of Python.
+        """
         self._socket, its = socket.socketpair()
         package = str(Path(checks.__file__).resolve().parent.parent)
+        settings = {**os.environ, "PYTHONPATH": package, **(env or {})}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __spec__.name, str(its.fileno())],
+            [sys.executable, *options, "-m", __spec__.name, str(its.fileno()), *modules],
             pass_fds=[its.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",  # no progress is kept, and no module is found, where the teacher happens to be
-            env={**os.environ, "PYTHONPATH": package, **(env or {})},
+            env={name: value for name, value in settings.items() if value is not None},
             start_new_session=True,  # an interrupt is for whoever started it
         )
         its.close()
         self._lines = self._socket.makefile("rb")
         self._lock = threading.Lock()
+        self._lost = False
 
     def fork(
         self,
@@ -103,40 +116,58 @@ class Warm:
     def end(self, process: int) -> None:
         """Let a process that was forked end by itself; not for long."""
         deadline = time.monotonic() + _PATIENCE
-        with contextlib.suppress(WarmError):
-            while self.poll(process) is None:
-                if time.monotonic() > deadline:
-                    os.kill(process, signal.SIGKILL)
-                time.sleep(0.002)
+        while self._is_there(process) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if self._is_there(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(WarmError):
+                while self.poll(process) is None:
+                    time.sleep(0.002)
 
     @property
     def lives(self) -> bool:
         """Whether it can still be asked."""
-        return self._process.poll() is None
+        with self._lock:
+            return not self._lost and self._process.poll() is None
 
     def stop(self) -> None:
         """End it; what it has forked lives on."""
         self._socket.close()
         self._lines.close()
+        if self._lost:  # it may be anywhere, and has nothing to tidy up
+            self._process.kill()
         self._process.wait()
+
+    def _is_there(self, process: int) -> bool:
+        """Whether a process that was forked lives, also when nobody can be asked any more."""
+        try:
+            return self.poll(process) is None
+        except WarmError:
+            with contextlib.suppress(OSError):
+                os.kill(process, 0)
+                return True
+            return False
 
     def _ask(self, message: dict[str, Any], streams: Sequence[int] = ()) -> Any:
         with self._lock:
+            lost, self._lost = self._lost, True  # also where an interrupt comes in between
             try:
+                if lost:
+                    raise OSError
                 socket.send_fds(self._socket, [b"\0"], streams)
                 self._socket.sendall(json.dumps(message).encode() + b"\n")
-                line = self._lines.readline()
+                answer = json.loads(self._lines.readline())
             except (OSError, ValueError) as error:
-                raise WarmError("the warm process has ended") from error
-        if not line:
-            raise WarmError("the warm process has ended")
-        return json.loads(line)
+                raise WarmError("the process that starts all others has ended") from error
+            self._lost = False
+        return answer
 
 
-def main(control: int) -> None:
+def main(control: int, modules: Sequence[str] = ()) -> None:
     """Import what is needed, then fork until whoever started this is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
-    for name in _SOON_NEEDED:
+    for name in (*_SOON_NEEDED, *modules):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.collect()
@@ -196,4 +227,4 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])
