@@ -129,6 +129,15 @@ def shares_storage(answer: object, tensor: Tensor | None) -> bool:
     return address != 0 and any(_address(leaf) == address for leaf in leaves(answer))
 
 
+def as_tensor(answer: object) -> Tensor:
+    """The plain tensor that a tensor (or a subclass), an array or a NumPy scalar holds.
+
+    Raises:
+        UnusableError: it holds no numbers that can be read.
+    """
+    return _plain(answer) if is_tensor(answer) else _from_numpy(answer)
+
+
 # -- reading, kind by kind ------------------------------------------------------------------------
 
 
