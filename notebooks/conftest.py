@@ -8,16 +8,18 @@ waits for a kernel that is dead, and runs cells in a way that makes a trailing `
 import os
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 import pytest
-from nbval.kernel import RunningKernel
+from jupyter_client.kernelspec import KernelSpec
+from nbval.kernel import NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, NbCellError
 
 from checks.classroom.build import FOREIGN, environment
+from checks.classroom.provisioner import forked
 from checks.classroom.stable import mask, masks
 
 # A lesson runs here as it does when it is built.
@@ -77,6 +79,16 @@ def get_message(self: RunningKernel, stream: str, timeout: float | None = None) 
                 raise
 
 
+def get_kernel_spec(
+    self: NbvalKernelspecManager,
+    kernel_name: str,
+    ordinary: Callable[..., KernelSpec] = NbvalKernelspecManager.get_kernel_spec,
+) -> KernelSpec:
+    """Fork kernels from a process that has imported PyTorch."""
+    return forked(ordinary(self, kernel_name))
+
+
+NbvalKernelspecManager.get_kernel_spec = get_kernel_spec
 IPyNbCell.sanitize = sanitize
 RunningKernel.execute_cell_input = execute_cell_input
 RunningKernel.get_message = get_message

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -24,6 +24,7 @@ from nbformat import NotebookNode
 
 from checks.classroom.cell import Role
 from checks.classroom.lesson import Lesson, LessonError, Version, notebook, read
+from checks.classroom.provisioner import forked
 from checks.classroom.stable import keep_unstable, tidy
 from checks.classroom.taint import leaks
 
@@ -115,7 +116,7 @@ def execute(
         nb,
         # With no folder to look in there is one kernel: that of the running interpreter.
         km=AsyncKernelManager(
-            kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+            kernel_name="python3", kernel_spec_manager=_Kernels(kernel_dirs=[])
         ),
         timeout=SECONDS,
         record_timing=False,
@@ -140,6 +141,11 @@ def execute(
     if stopped:
         problems.append(f"{shown(path)}, cell {lesson.cells[reached].id}: {stopped}.")
     return nb, problems
+
+
+class _Kernels(KernelSpecManager):
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return forked(super().get_kernel_spec(kernel_name))
 
 
 def environment(scratch: Path) -> dict[str, str]:
