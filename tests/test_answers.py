@@ -126,6 +126,7 @@ SENTENCES = [
     ([], (3,), ["no entries"]),
     (1j, (), ["Complex numbers came"]),
     (float("nan"), (), ["`nan`", "0/0"]),
+    ([1.0, float("nan"), 0.0], (3,), ["`nan`", "0/0"]),
     ([1.0, -float("inf"), 0.0], (3,), ["`inf`", "division by zero"]),
     (torch.ones(3, dtype=torch.bool), (3,), ["Truth values came"]),
     (torch.ones(3, device="meta"), (3,), ["`meta`", "no numbers"]),
@@ -137,6 +138,17 @@ SENTENCES = [
     (ValueError("1"), (), ["An exception"]),
     ({"w": 1.0}, (), ["A `dict`"]),
 ]
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors.*:UserWarning")
+@pytest.mark.parametrize(
+    "kind, part",
+    [("dispatch tensor", "Give a plain tensor instead."), ("nested", "A nested tensor")],
+)
+def test_odd_tensors_have_a_sentence_of_their_own(kind, part):
+    # Mistake caught: it is said of them only that they "cannot be read as numbers".
+    with pytest.raises(UnusableError, match=part):
+        answers.read(JUNK[kind](), (3,))
 
 
 @pytest.mark.parametrize("answer, shape, parts", SENTENCES, ids=label)

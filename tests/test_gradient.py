@@ -1,6 +1,7 @@
 """`gradient`, `vjp` and `jacobian` as a learner meets them."""
 
 import random
+import sys
 import threading
 from fractions import Fraction
 
@@ -604,3 +605,50 @@ def test_a_right_answer_says_why():
     verdict = several(S=6.5, y_hat=6.5, w=16.25)
     assert "∂loss/∂S" not in str(several(S=6.5, y_hat=6.5, w=1.0))
     assert "16.25" in str(verdict)
+
+
+# -- when an explanation fails, or there is none ---------------------------------------------------
+
+
+@pytest.mark.parametrize("failing", ["changed_since", "explain", "places", "wrong_step"])
+def test_a_wrong_answer_is_wrong_also_where_no_explanation_can_be_had(failing, monkeypatch):
+    # Mistake caught: what goes wrong while a mistake is looked for makes the answer right.
+    def fails(*arguments, **named):
+        raise RuntimeError("no explanation")
+
+    monkeypatch.setattr(sys.modules["checks.judging"], failing, fails)
+    verdict = judged([0.1, 0.2, 0.3])
+    assert verdict.outcome == "wrong"
+    assert "All 3 entries are wrong." in str(verdict)
+
+
+def test_where_no_mistake_is_found_the_steps_are_named():
+    # Mistake caught: "wrong", and nothing to go on with.
+    assert "Go through the steps once more" in str(judged([0.1, 0.2, 0.3]))
+
+
+def test_an_answer_in_few_digits_is_held_to_them():
+    # Mistake caught: the rounding of a coarse format counts twice.
+    w = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    assert checks.gradient("5.1", torch.tensor(1.0117).bfloat16(), of=1.006 * w, wrt=w)
+    assert not checks.gradient("5.1", torch.tensor(1.0156).bfloat16(), of=1.004 * w, wrt=w)
+
+
+def test_a_message_names_the_variable_of_the_cell():
+    # Mistake caught: another variable is named, or none, so one runs the wrong cell again.
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    _hidden = plain = w.detach()
+    assert _hidden is plain
+    for check, more in ((checks.gradient, {}), (checks.vjp, {"v": w}), (checks.jacobian, {})):
+        said = str(check("5.1", [1, 1], of=plain, wrt=w, **more))
+        assert "`plain` has no graph" in said
+        assert "the cell that computes `plain`" in said
+
+
+def test_the_names_of_several_gradients_are_texts():
+    # Mistake caught: the keys are used as they are, and the message is about something else.
+    loss, w = graph()
+    for wrt in ({1: w}, {"w": w, 2: w}):
+        verdict = checks.gradient("5.1", dict.fromkeys(wrt, 1.0), of=loss, wrt=wrt)
+        assert verdict.about == "notebook"
+        assert "must be names in quotes" in str(verdict)

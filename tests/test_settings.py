@@ -55,6 +55,22 @@ def test_a_hint_names_the_step_and_not_the_mistake():
     assert not verdict.mistakes
 
 
+def not_summed():
+    """A gradient of a bias for each row, where their sum is asked for: another shape."""
+    x, b = torch.arange(12.0).reshape(4, 3) + 0.5, torch.tensor([1.5, -2.0, 0.7])
+    b.requires_grad_()
+    return checks.gradient("6.1", (2 * (x + b)).detach(), of=((x + b) ** 2).sum(), wrt=b)
+
+
+def test_a_hint_names_no_mistake_of_another_shape_either():
+    # Mistake caught: what is left out of a wrong answer is told of one of another shape.
+    assert not_summed().mistakes
+    settings(feedback="hint")
+    assert not_summed().outcome == "invalid"
+    assert not not_summed().mistakes
+    assert "Your numbers are what comes out" not in bundle(not_summed())
+
+
 ONE_LINE = {
     "one gradient": lambda: wrong("logits"),
     "a right one": lambda: network()[0].check(network()[1]["W2"], "W2"),
