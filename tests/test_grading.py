@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from classroom import NAME, POINTS, hand_in, lesson_in, scores, stored, submission
+from fenced import ISOLATION, marked_processes, needs_fences
 from hostile import DEEDS, ROWS, Row, deed
 
-from checks.classroom import fence
+from checks.classroom import fence, station
 from checks.classroom.grading import Graded, grade
 from checks.classroom.names import safe_name
 from checks.classroom.running import Settings
 
-MUST = sys.platform == "linux" and os.environ.get("CI") == "true" and os.geteuid() == 0
-ISOLATION = fence.available()
-pytestmark = pytest.mark.skipif(
-    not ISOLATION.full and not MUST,
-    reason="this machine cannot put up all fences around a submission: see `checks doctor`",
-)
+pytestmark = needs_fences
 
 LIMITS = fence.Limits(seconds=1.0, memory=1024)
 ROSTER = {f"{n:02}": row for n, row in enumerate(ROWS)}
@@ -41,6 +35,7 @@ LINGERS = {
     "l3": "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)",
     "l4": "import os\nos.makedirs('/'.join(['a'] * 300))\nos.chmod('a', 0)",
 }
+ODD = "import random\nsize = 2\nraise ValueError(object(), random.random(), open('nowhere'))"
 FILES = ("list", "empty", "text", "huge", "link", "loop", "folder", "pipe", "deep", "v3", "cells")
 
 
@@ -69,16 +64,12 @@ def mark(folder: Path, to: str = "results", **changes: Any) -> tuple[Graded, lis
     return graded, told
 
 
-def marked_processes(mark: str) -> list[str]:
-    """The processes that have inherited a mark in their environment."""
-    found = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in environ.read_bytes() and int(environ.parent.name) != os.getpid():
-                found.append((environ.parent / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
+@pytest.fixture(scope="module")
+def threads() -> Iterator[Executor]:
+    """Threads that mark with processes which stay from one test to the next."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+    station.close()
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +96,14 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
         hand_in(submitted, student, submission({"1.3": deed(DEEDS[name], **names)}))
     for student, code in LINGERS.items():
         hand_in(submitted, student, submission({"1.3": f"size = 2\n{code}"}))
+    hand_in(submitted, "odd", submission({"1.3": ODD}))
     odd_files(submitted, good)
     before = good.read_bytes()
     identity = uuid.uuid4().hex
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHECKS_TEST", identity)
         patch.setenv("TMPDIR", str(folder / "tmp"))
-        graded, told = mark(folder, jobs=4)  # most of them only wait
+        graded, told = mark(folder, jobs=8)  # most of them only wait
     yield Class(folder, graded, told, marked_processes(identity), before)
     local.close()
     tcp.close()
@@ -184,7 +176,7 @@ def test_nothing_is_left_behind(everything: Class) -> None:
 
 
 def test_all_are_marked_and_say_how(everything: Class) -> None:
-    expected = len(ROSTER) + len(FORBIDDEN) + len(LINGERS) + len(FILES) + 1
+    expected = len(ROSTER) + len(FORBIDDEN) + len(LINGERS) + len(FILES) + len(["good", "odd"])
     results = list((everything.results / NAME).glob("*.json"))
     assert everything.graded.number == expected == len(results)
     for path in results:
@@ -208,30 +200,27 @@ STEADY = (
 )
 
 
-def test_marking_twice_gives_the_same_bytes(everything: Class, tmp_path: Path) -> None:
+def test_marking_twice_gives_the_same_bytes(
+    everything: Class, tmp_path: Path, threads: Executor
+) -> None:
     # The mistakes: an address, a folder's name, a set's order or a time among the results.
     (tmp_path / "source").symlink_to(everything.folder / "source")
     same = [student for student, row in ROSTER.items() if row.name.endswith(STEADY)]
     assert len(same) >= len(STEADY)
-    odd = "import random\nsize = 2\nraise ValueError(object(), random.random(), open('nowhere'))"
-    for student in same:
+    for student in reversed(same):
         hand_in(tmp_path / "submitted", student, submission(ROSTER[student].code))
-    hand_in(tmp_path / "submitted", "odd", submission({"1.3": odd}))
-    mark(tmp_path, "first")
-    mark(tmp_path, "second", jobs=1)
+    hand_in(tmp_path / "submitted", "odd", submission({"1.3": ODD}))
+    mark(tmp_path, executor=threads)
     for student in [*same, "odd"]:
-        first = (tmp_path / "first" / NAME / f"{student}.json").read_bytes()
-        assert first == (tmp_path / "second" / NAME / f"{student}.json").read_bytes()
-        if student != "odd":
-            again = (everything.results / NAME / f"{student}.json").read_bytes()
-            assert again == first
+        again = (tmp_path / "results" / NAME / f"{student}.json").read_bytes()
+        assert again == (everything.results / NAME / f"{student}.json").read_bytes()
 
 
-def test_autograd_is_flagged_and_not_failed(tmp_path: Path) -> None:
+def test_autograd_is_flagged_and_not_failed(tmp_path: Path, threads: Executor) -> None:
     lesson_in(tmp_path / "source")
     code = "(dw,) = torch.autograd.grad(loss, w)"
     hand_in(tmp_path / "submitted", "ada", submission({"1.1": code}))
-    mark(tmp_path)
+    mark(tmp_path, executor=threads)
     first, second, *_ = stored(tmp_path / "results", "ada")["exercises"]
     assert first["score"] == 2 and "autograd" in " ".join(first["flags"])
     assert second["flags"] == []
@@ -247,12 +236,12 @@ MISTAKES = {
 TRUE = ("10.442", "10.44", "4.086", "4.0860", "1.82", "1.69")
 
 
-def test_a_wrong_answer_does_not_get_the_true_value(tmp_path: Path) -> None:
+def test_a_wrong_answer_does_not_get_the_true_value(tmp_path: Path, threads: Executor) -> None:
     # What a student reads must leave something to be found.
     lesson_in(tmp_path / "source")
     for student, answers in MISTAKES.items():
         hand_in(tmp_path / "submitted", student, submission(answers))
-    mark(tmp_path)
+    mark(tmp_path, executor=threads)
     for student in MISTAKES:
         wrong = [
             e
@@ -268,38 +257,27 @@ def test_a_wrong_answer_does_not_get_the_true_value(tmp_path: Path) -> None:
 NAMES = ["..", "a b", "Ada", "ada", "ÅSA", "CON", "=1+1", "-rf", "'; drop", "\udcff", "李" * 60]
 
 
-def test_students_may_be_called_anything(tmp_path: Path) -> None:
+def test_students_may_be_called_anything(tmp_path: Path, threads: Executor) -> None:
     # Two names must not become one file, and none leads out of the folder.
     lesson_in(tmp_path / "source")
     students = [name for name in NAMES if name != ".."]
     for student in students:
         hand_in(tmp_path / "submitted", student, submission())
-    graded, _ = mark(tmp_path)
+    graded, _ = mark(tmp_path, executor=threads)
     files = {path.name.casefold() for path in (tmp_path / "results" / NAME).iterdir()}
     assert graded == Graded(len(students), 0) and len(files) == len(students)
     assert {safe_name(name).casefold() for name in NAMES}.isdisjoint({"", ".", "..", "con.json"})
     assert not any(safe_name(name).startswith(("=", "+", "-", "@", ".")) for name in NAMES)
 
 
-def test_without_fences_it_says_so(tmp_path: Path) -> None:
+def test_without_fences_it_says_so(tmp_path: Path, threads: Executor) -> None:
     # The level of isolation is stored with each result, so that nobody takes it for full.
     lesson_in(tmp_path / "source")
     hand_in(tmp_path / "submitted", "ada", submission({"1.3": "import os\nos._exit(1)"}))
-    mark(tmp_path, isolation=fence.Isolation(True, False, False, False))
+    mark(tmp_path, executor=threads, isolation=fence.Isolation(True, False, False, False))
     result = stored(tmp_path / "results", "ada")
     assert result["isolation"] == ["files", "network", "processes"]
     assert scores(tmp_path / "results", "ada") == {**POINTS, "1.3": 0}
-
-
-def command(folder: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
-    line = f"-m checks grade {folder}/submitted --source {folder}/source --to {folder}/results"
-    return subprocess.Popen(
-        [sys.executable, *line.split(), *arguments],
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def test_the_command_refuses_to_mark_without_fences(
@@ -316,37 +294,3 @@ def test_the_command_refuses_to_mark_without_fences(
     assert main() == 2 and "--unfenced" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--unfenced"])
     assert main() == 0 and "WITHOUT FULL FENCES" in capsys.readouterr().err
-
-
-def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
-    # The mistakes: a half-written result, orphans that live on, other marks after the restart.
-    lesson_in(tmp_path / "source")
-    for n in range(12):
-        slow = f"import time\ntime.sleep(0.3)\nsize = {n % 3}"
-        hand_in(tmp_path / "submitted", f"s{n:02}", submission({"1.3": slow}))
-    identity = uuid.uuid4().hex
-    (tmp_path / "tmp").mkdir()
-    env = {"CHECKS_TEST": identity, "TMPDIR": str(tmp_path / "tmp")}
-    first = command(tmp_path, **env)
-    results = tmp_path / "results" / NAME
-    deadline = time.monotonic() + 60
-    while len(list(results.glob("*.json"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    done = {path: path.stat().st_mtime_ns for path in results.glob("*.json")}
-    assert 0 < len(done) < 12
-    while marked_processes(identity) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert marked_processes(identity) == []
-    assert [p for p in (tmp_path / "tmp").iterdir() if p.name.startswith("checks-")] == []
-
-    again = command(tmp_path)
-    text, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, text
-    assert {path: path.stat().st_mtime_ns for path in done} == done
-    kept = {path.name: path.read_bytes() for path in results.glob("*.json")}
-    settings = Settings(fence.Limits(), ISOLATION)
-    source = tmp_path / "source" / f"{NAME}.md"
-    grade(tmp_path / "submitted", [source], tmp_path / "whole", settings)
-    assert kept == {p.name: p.read_bytes() for p in (tmp_path / "whole" / NAME).glob("*.json")}

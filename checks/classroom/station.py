@@ -22,6 +22,7 @@ from checks.classroom.warm import Warm
 
 _TRIES = 2
 _MOST_BENCHES = 8  # lessons whose judges stay; each is as many processes as there are exercises
+_FIRST = ("checks.classroom.judge", "checks.classroom.zygote")  # with what they import
 _STARTING = 120.0  # seconds for a warm process to have imported all
 
 
@@ -120,7 +121,7 @@ class _Shared:
                 self._warm.stop()
                 self._warm = None
             if self._warm is None:
-                self._warm = Warm(ENVIRONMENT)
+                self._warm = Warm(ENVIRONMENT, _FIRST)
             return self._warm
 
     def stop(self) -> None:

@@ -116,14 +116,13 @@ class Warm:
     def end(self, process: int) -> None:
         """Let a process that was forked end by itself; not for long."""
         deadline = time.monotonic() + _PATIENCE
-        while self._is_there(process) and time.monotonic() < deadline:
+        while self._is_there(process):
+            if time.monotonic() > deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                if not self.lives:
+                    return  # nobody says when it is gone
             time.sleep(0.002)
-        if self._is_there(process):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-            with contextlib.suppress(WarmError):
-                while self.poll(process) is None:
-                    time.sleep(0.002)
 
     @property
     def lives(self) -> bool:

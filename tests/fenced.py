@@ -1,0 +1,54 @@
+"""What tests need that really mark: all fences, and an eye on what is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("resource", reason="marking needs Linux or macOS")
+
+from checks.classroom import fence
+
+ISOLATION = fence.available()
+MUST = sys.platform == "linux" and os.environ.get("CI") == "true" and os.geteuid() == 0
+needs_fences = pytest.mark.skipif(
+    not ISOLATION.full and not MUST,
+    reason="this machine cannot put up all fences around a submission: see `checks doctor`",
+)
+
+
+def command(folder: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    """Start `checks grade` on what is in a folder."""
+    line = f"-m checks grade {folder}/submitted --source {folder}/source --to {folder}/results"
+    return subprocess.Popen(
+        [sys.executable, *line.split(), *arguments],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def marked_processes(mark: str) -> list[str]:
+    """The processes that have inherited a mark in their environment."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in environ.read_bytes() and int(environ.parent.name) != os.getpid():
+                found.append((environ.parent / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def until_none_is_left(mark: str, seconds: float = 30) -> list[str]:
+    """The processes with a mark that are still there when their time to end is over."""
+    deadline = time.monotonic() + seconds
+    while (left := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
