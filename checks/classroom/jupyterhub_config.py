@@ -22,10 +22,11 @@ exec "$@"
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821  (JupyterHub gives it)
 
-# For this machine alone. A web server with HTTPS stands before it, or `ssl_cert` and `ssl_key`.
+# For this machine alone. Before others can reach it: a web server with HTTPS before it, or
+# `c.JupyterHub.ssl_cert` and `ssl_key`.
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
 
-# The accounts of this machine, with their passwords, that are in one of these groups.
+# The accounts of this machine that are in one of these groups, with their passwords.
 c.JupyterHub.authenticator_class = "pam"
 c.PAMAuthenticator.allowed_groups = {"students"}
 
