@@ -75,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
         "HOMES/STUDENT/NOTEBOOK to the folder for `checks grade`, for every student. It is for "
         "root, who may read all homes: no link is followed out of a student's folder. What is "
         "written belongs to the owner of the folder it is written to. Notebooks that were "
-        "collected before are replaced by newer ones, and none is taken away.",
+        "collected before are replaced by newer ones, and none is taken away. The exit code is 1 "
+        "when a notebook is there and was not collected; which one is said.",
     )
     collect.add_argument("homes", type=Path, metavar="HOMES", help="the folder of homes: /home")
     collect.add_argument(
