@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 from bench_marking import marking_a_submission
+from bench_nbgrader import beside_nbgrader
 
 import checks
 
@@ -148,6 +149,7 @@ TABLES: list[Callable[[], list[Row]]] = [
     wrong_answers_and_pictures,
     a_rule,
     marking_a_submission,
+    beside_nbgrader,
 ]
 
 
