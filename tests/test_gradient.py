@@ -13,6 +13,7 @@ from labels import label
 from snapshot import nothing_disturbed
 
 import checks
+from checks.undisturbed import undisturbed
 
 POINT = torch.tensor([0.5, -1.25, 3.0], dtype=torch.float64)
 
@@ -528,6 +529,26 @@ def test_a_leaf_that_was_updated_since():
     loss = (y_hat - y) ** 2
     assert checks.gradient("5.1", (2 * (w * x - y) * x).detach(), of=loss, wrt=w)
     assert checks.gradient("5.1", 1.0, of=loss, wrt=w).outcome == "wrong"
+
+
+def test_of_several_leaves_the_one_that_was_updated_is_named():
+    # Mistake caught: another leaf is blamed; or the search for it takes all paths one by one.
+    w, x = torch.tensor(3.0, requires_grad=True), torch.tensor(4.0, requires_grad=True)
+    for first, second in ((w, x), (x, w)):
+        y = first + second
+        for _ in range(60):
+            y = y + y
+        loss = y * 2.0**-60
+        with torch.no_grad():
+            w += 1
+        said = str(checks.gradient("5.1", 3.0, of=loss, wrt=x))
+        assert "`w` has been changed after `y` was computed" in said
+
+
+def test_the_computations_of_a_check_are_not_tracked():
+    # Mistake caught: a graph of the check's own, which holds memory and hooks.
+    with undisturbed():
+        assert not torch.is_grad_enabled()
 
 
 def test_sixty_doublings_and_wide_layers():

@@ -203,8 +203,17 @@ def test_states(state):
 )
 def test_a_result_that_is_no_tensor(of, part):
     # Mistake caught: a blank or a number in place of the loss is a traceback.
-    with pytest.raises(StateError, match=part):
-        truth.ask(of, {"w": leaf(1.0)})
+    for ask in (truth.ask, truth.ask_jacobian):
+        with pytest.raises(StateError, match=part):
+            ask(of, {"w": leaf(1.0)})
+
+
+def test_a_result_without_numbers():
+    # Mistake caught: it is taken for a result like any other, and what is said is about `w`.
+    w = leaf(1.0)
+    result = torch.ones((), device="meta", requires_grad=True)
+    with pytest.raises(StateError, match="`of` is on the `meta` device: it has no numbers"):
+        truth.ask(result, {"w": w})
 
 
 @pytest.mark.parametrize(
@@ -355,3 +364,12 @@ def test_a_state_names_no_variable_where_it_knows_none():
     # Mistake caught: "Run the cell that computes `of` again", where no cell has an `of`.
     assert states.again("of") == states.again("v") == states.again(states.FUNCTION)
     assert "`loss`" in states.again("loss")
+
+
+def test_what_to_run_again_is_said_in_any_case():
+    # Mistake caught: a sentence that says what is wrong, and not what to do.
+    assert states.again("of") == states.again(states.FUNCTION)
+    assert states.again("of").startswith("Run the cells of this exercise again")
+    w = leaf(1.0)
+    made_anew = states.not_connected("w", w, "loss")
+    assert "Perhaps `w` was made anew after `loss` was computed." in str(made_anew)

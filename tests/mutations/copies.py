@@ -23,6 +23,7 @@ QUIET = (
     "-x", "-q", "--no-header", "--color=no", "--tb=short",
     "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:unraisableexception",
     "-W", "ignore::pytest.PytestAssertRewriteWarning",
+    "-k", "not million",  # what is slow, and there for its size alone
 )  # fmt: skip
 
 

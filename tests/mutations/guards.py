@@ -21,36 +21,37 @@ def _guard(tests: str, each: int = 1) -> Guard:
     return Guard(tuple(tests.split()), each)
 
 
-_MALRULES = _guard("malrules follow_through diagnosis given_away")
-_SEARCH = "malrules follow_through gradient bounded given_away diagnosis"
+_MALRULES = _guard("malrules follow_through diagnosis")
+_SEARCH = "malrules follow_through gradient bounded settings diagnosis"
+_NODES = "values malrules backward drawing follow_through gradient"
 
 GUARDS: dict[str, Guard] = {
     # what came, and whether it is right
-    "answers.py": _guard("answers gradient truth predictions", 2),
+    "answers.py": _guard("answers plain predictions", 2),
     "nesting.py": _guard("answers predictions"),
-    "comparison.py": _guard("comparison gradient truth predictions", 2),
-    "judging.py": _guard("gradient follow_through truth settings given_away bounded answers", 2),
-    "verbs.py": _guard("gradient truth follow_through settings", 2),
-    "predictions.py": _guard("predictions settings", 2),
-    "following.py": _guard("follow_through gradient settings grading"),
-    "secrets.py": _guard("given_away gradient drawing"),
-    "settings.py": _guard("settings follow_through grading"),
-    "verdict.py": _guard("verdict gradient settings"),
-    "deliver.py": _guard("verdict gradient answers settings progress"),
-    "undisturbed.py": _guard("gradient truth predictions rule"),
+    "comparison.py": _guard("comparison", 2),
+    "judging.py": _guard("gradient follow_through settings truth bounded", 2),
+    "verbs.py": _guard("gradient settings truth follow_through", 2),
+    "predictions.py": _guard("predictions", 2),
+    "following.py": _guard("follow_through settings"),
+    "secrets.py": _guard("secrets given_away"),
+    "settings.py": _guard("settings follow_through"),
+    "verdict.py": _guard("verdict follow_through gradient drawing"),
+    "deliver.py": _guard("verdict progress gradient"),
+    "undisturbed.py": _guard("truth predictions gradient"),
     # the truth, and the state of the notebook
-    "truth.py": _guard("truth gradient backward", 2),
-    "backward.py": _guard("backward truth gradient follow_through", 2),
-    "engine.py": _guard("truth gradient backward"),
-    "states.py": _guard("gradient truth answers", 2),
+    "truth.py": _guard("truth backward follow_through malrules gradient", 2),
+    "backward.py": _guard("backward truth follow_through malrules gradient", 2),
+    "engine.py": _guard("truth backward"),
+    "states.py": _guard("truth backward gradient", 2),
     "stale.py": _guard("gradient truth"),
-    "values.py": _guard("backward drawing gradient malrules diagnosis"),
-    "recording.py": _guard("backward gradient truth drawing"),
-    "constants.py": _guard("backward gradient drawing given_away malrules"),
-    "graph.py": _guard("backward gradient drawing malrules"),
+    "values.py": _guard(_NODES),
+    "recording.py": _guard("backward truth drawing gradient"),
+    "constants.py": _guard(_NODES),
+    "graph.py": _guard(_NODES),
     # which mistake it was
-    "diagnosis.py": _guard(f"{_SEARCH}", 2),
-    "matching.py": _guard(f"{_SEARCH}", 2),
+    "diagnosis.py": _guard(_SEARCH, 2),
+    "matching.py": _guard(_SEARCH, 2),
     "search.py": _guard(_SEARCH),
     "breaking.py": _guard(_SEARCH),
     "replay.py": _guard(_SEARCH),
@@ -63,14 +64,14 @@ GUARDS: dict[str, Guard] = {
     "malrules/losses.py": _MALRULES,
     "malrules/matrices.py": _MALRULES,
     # functions written by the learner
-    "rule.py": _guard("rule settings bounded", 2),
+    "rule.py": _guard("rule", 2),
     "examine.py": _guard("rule caged", 2),
     "returned.py": _guard("rule caged", 2),
     "inputs.py": _guard("rule"),
     "smallest.py": _guard("rule"),
     "trial.py": _guard("rule"),
-    "findings.py": _guard("rule settings"),
-    "reasons.py": _guard("rule settings bounded"),
+    "findings.py": _guard("rule"),
+    "reasons.py": _guard("rule"),
     "caged.py": _guard("caged rule"),
     # lessons
     "classroom/lesson.py": _guard("lesson build release"),

@@ -187,6 +187,8 @@ def _logic(node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         for table, kind in ((_OPPOSITE, "comparison"), (_BOUNDARY, "boundary")):
             other = table.get(type(node.ops[0]))
+            if kind == "boundary" and _is_limit(node):
+                continue
             if other is not None:
                 yield _with(node, kind, ops=[other()])
     elif isinstance(node, ast.Compare):
@@ -207,6 +209,15 @@ def _logic(node: ast.AST) -> Iterator[Change]:
             yield test, "condition", f"(not ({ast.unparse(test)}))"
 
 
+def _is_limit(node: ast.Compare) -> bool:
+    """Whether something is compared with a constant of the module: a limit of effort, mostly.
+
+    Whether it is reached at 300 nodes or at 301 is nobody's concern.
+    """
+    sides = (node.left, *node.comparators)
+    return any(isinstance(side, ast.Name) and side.id.isupper() for side in sides)
+
+
 def _statement(node: ast.AST, typed: str) -> Iterator[Change]:
     if isinstance(node, ast.Return) and node.value is not None:
         yield from _result(node.value, typed)
@@ -222,6 +233,8 @@ def _statement(node: ast.AST, typed: str) -> Iterator[Change]:
 
 def _result(value: ast.expr, typed: str) -> Iterator[Change]:
     """A spoilt result, of the type that the function promises."""
+    if isinstance(value, (ast.Tuple, ast.List)) and not value.elts:
+        return
     kinds = [part.strip().split("[")[0] for part in typed.split(" | ")]
     if "None" in kinds and len(kinds) > 1:
         if not (isinstance(value, ast.Constant) and value.value is None):
