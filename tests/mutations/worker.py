@@ -52,11 +52,11 @@ def job(copy: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def each(copy: Path, asked: dict[str, Any]) -> int | None:
-    """Run the files of tests, one by one, up to the first that does not pass."""
+    """Run the tests, one file (or some tests of one) at a time, up to the first that fails."""
     deadline = time.monotonic() + asked["seconds"]
     code: int | None = 0
     for test in asked["tests"]:
-        code = forked(copy, [*asked["options"], test], deadline - time.monotonic())
+        code = forked(copy, [*asked["options"], *test.split()], deadline - time.monotonic())
         if code != 0:
             break
     return code
