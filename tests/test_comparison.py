@@ -161,3 +161,9 @@ def test_an_entry_that_is_only_rounding_is_not_listed():
     # Mistake caught: the learner is sent to look for a mistake in an entry that is right.
     noise = tensor([1e-7, 1e-7])
     assert said([0.0, 5.0], [3e-8, 4.0], rounding=noise) == ("1 of 2 entries is wrong: `[1]`.",)
+
+
+def test_a_size_of_nothing_is_no_factor():
+    # Mistake caught: an empty tensor somewhere in the graph, and the check divides by zero.
+    found = difference(torch.tensor([3.0]), torch.tensor([7.0]), sizes={0, 1, 2})
+    assert (found.wrong, found.sentences) == (1, ())

@@ -66,7 +66,8 @@ class Copy:
         """Run tests up to the first that fails, with some files changed.
 
         Returns:
-            "code" (pytest's, or None where they had to be ended), "seconds" and "output".
+            "code" (pytest's, or None where they had to be ended), "test" (what was run last),
+            "seconds" and "output".
         """
         asked = {"files": dict(files or {}), "tests": tests, "options": QUIET, "seconds": seconds}
         assert self._worker.stdin is not None

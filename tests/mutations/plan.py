@@ -100,14 +100,10 @@ def broken_functions() -> list[Mutation]:
 def _address(name: str) -> str:
     """Where pytest finds "grading", or "grading::test_x"."""
     file, colons, test = name.partition("::")
-    path = f"tests/test_{file}.py"
-    complain(
-        "tests/mutations/guards.py names tests that are not there",
-        set()
-        if ((ROOT / path).is_file() and f"def {test}" in (ROOT / path).read_text(encoding="utf-8"))
-        else {name},
-    )
-    return f"{path}{colons}{test}"
+    path = ROOT / f"tests/test_{file}.py"
+    there = path.is_file() and f"def {test}" in path.read_text(encoding="utf-8")
+    complain("guards.py names tests that are not there", set() if there else {name})
+    return f"tests/{path.name}{colons}{test}"
 
 
 def sample(mutations: Sequence[Mutation], count: int) -> list[Mutation]:

@@ -114,18 +114,18 @@ def run(mutations: Sequence[Mutation], results: Results, jobs: int) -> None:
 
 
 class Sound:
-    """Files of tests that are known to pass where nothing is broken."""
+    """Tests that are known to pass where nothing is broken."""
 
     def __init__(self) -> None:
-        self._files: set[str] = set()
+        self._known: set[str] = set()
         self._lock = threading.Lock()
 
     def require(self, copy: Copy, test: str) -> None:
-        """Run a file of tests in a copy as it is, unless that was done before."""
+        """Run tests in a copy as it is, unless that was done before."""
         with self._lock:
-            if test in self._files:
+            if test in self._known:
                 return
-            self._files.add(test)
+            self._known.add(test)
         found = copy.tests((test,))
         if found["code"] != 0:
             raise BrokenError(
@@ -141,8 +141,8 @@ def tried(mutation: Mutation, copy: Copy, sound: Sound, course: str) -> Result:
     else:
         found = copy.tests(mutation.tests, mutation.files(), _LONGEST)
         by, seconds = noticed(found["code"], found["output"]), found["seconds"]
-        if by.startswith("tests/"):
-            sound.require(copy, by.split("::")[0])
+        if by:
+            sound.require(copy, found["test"])
     return Result(mutation.name, CAUGHT if by else SURVIVED, by, seconds, course)
 
 

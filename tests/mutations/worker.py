@@ -43,23 +43,27 @@ def job(copy: Path, asked: dict[str, Any]) -> dict[str, Any]:
     try:
         for name, text in asked["files"].items():
             (copy / name).write_text(text, encoding="utf-8")
-        code = each(copy, asked)
+        code, test = each(copy, asked)
     finally:
         for name, text in before.items():
             (copy / name).write_text(text, encoding="utf-8")
     output = (copy / "output.txt").read_text(encoding="utf-8", errors="replace")
-    return {"code": code, "seconds": round(time.monotonic() - begin, 1), "output": output[-4000:]}
+    seconds = round(time.monotonic() - begin, 1)
+    return {"code": code, "test": test, "seconds": seconds, "output": output[-4000:]}
 
 
-def each(copy: Path, asked: dict[str, Any]) -> int | None:
-    """Run the tests, one file (or some tests of one) at a time, up to the first that fails."""
+def each(copy: Path, asked: dict[str, Any]) -> tuple[int | None, str]:
+    """Run the tests, one file (or some tests of one) at a time, up to the first that fails.
+
+    Returns the exit code of pytest, None where it had to be ended; and what was run last.
+    """
     deadline = time.monotonic() + asked["seconds"]
-    code: int | None = 0
+    code, test = 0, ""
     for test in asked["tests"]:
         code = forked(copy, [*asked["options"], *test.split()], deadline - time.monotonic())
         if code != 0:
             break
-    return code
+    return code, test
 
 
 def forked(copy: Path, arguments: list[str], seconds: float) -> int | None:
