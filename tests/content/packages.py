@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from filelock import FileLock
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -17,6 +19,7 @@ def node_modules() -> Path | None:
         return None
     installed = HERE / "node_modules/.package-lock.json"
     wanted = HERE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
-        subprocess.run([npm, "ci", "--silent"], cwd=HERE, check=True)
+    with FileLock(HERE / ".installing"):  # tests run in several processes
+        if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
+            subprocess.run([npm, "ci", "--silent"], cwd=HERE, check=True)
     return HERE / "node_modules"
