@@ -39,6 +39,7 @@ FILL = {
 
 MARKS = {"marked": "look here", "current": "this step"}
 MARGIN, LEGEND, NARROWEST = 16.0, 34.0, 430.0
+FULL_LEGEND = 480.0  # on a narrower card its two halves would run into each other
 SIZE = {
     "leaf": 16,
     "constant": 16,
@@ -195,7 +196,7 @@ class Figure:
         first = ' style="text-anchor:start"'
         last = ' font-style="italic" style="text-anchor:end"'
         above, below = "forward pass →  value: above", "grad: below  ← backward pass"
-        if self.graph.graph_attr["rankdir"] == "LR":
+        if self.graph.graph_attr["rankdir"] == "LR" and self.width >= FULL_LEGEND:
             above = "forward pass →  value: above the wire"
             below = "grad: below the wire  ← backward pass"
         return [
