@@ -1,10 +1,12 @@
 """What nbval lets through and must not: read when pytest meets the lessons.
 
-nbval runs each cell of a notebook and compares what comes out with what is stored. It compares
-nothing where a notebook was never run, is content when a cell that is meant to fail no longer does,
-waits for a kernel that is dead, and runs cells in a way that makes a trailing `;` print.
+nbval runs each cell of a notebook and compares what comes out with what is stored. It compares no
+pictures, no metadata, and nothing where a notebook was never run, is content when a cell that is
+meant to fail no longer does, waits for a kernel that is dead, and runs cells in a way that makes a
+trailing `;` print. What is not compared here either is listed in `checks.classroom.strict`.
 """
 
+import copy
 import os
 import tempfile
 import time
@@ -13,14 +15,18 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import nbval.kernel
 import pytest
+from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
 from nbval.kernel import NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, NbCellError
 
 from checks.classroom.build import FOREIGN, environment
 from checks.classroom.provisioner import forked
-from checks.classroom.stable import mask, masks
+from checks.classroom.stable import mask, mask_output, masks
+from checks.classroom.strict import differences
 
 # A lesson runs here as it does when it is built.
 SCRATCH = tempfile.TemporaryDirectory()
@@ -31,7 +37,7 @@ for name in FOREIGN:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Fail a cell that was not run in its turn, and one that should have raised and did not."""
+    """Fail a cell that was not run in its turn, should have raised, or shows something else."""
     if not isinstance(item, IPyNbCell):
         return (yield)
     if item.cell.execution_count != item.cell_num + 1:
@@ -45,6 +51,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         output.output_type == "error" for output in item.test_outputs
     ):
         complain(item, "Tagged raises-exception, and no longer raises anything")
+    if item.options["check"]:
+        new, rules = copy.deepcopy(item.test_outputs), masks(item.path.parent)
+        for output in new:
+            mask_output(output, rules)
+        for difference in differences(item.cell.outputs, new):
+            complain(item, difference)
     return result
 
 
@@ -89,6 +101,31 @@ def get_kernel_spec(
 
 
 NbvalKernelspecManager.get_kernel_spec = get_kernel_spec
+
+
+def start_new_kernel(
+    startup_timeout: float = 60, kernel_name: str = "python", **options: Any
+) -> tuple[KernelManager, BlockingKernelClient]:
+    """Start a kernel, but do not wait until it has said nothing for a while, as nbval does."""
+    manager = KernelManager(kernel_name=kernel_name, kernel_spec_manager=NbvalKernelspecManager())
+    manager.start_kernel(**options)
+    client = manager.client()
+    client.start_channels()
+    deadline = time.monotonic() + startup_timeout
+    while True:
+        client.kernel_info()
+        try:
+            client.get_shell_msg(timeout=1)
+        except Empty:
+            if manager.is_alive() and time.monotonic() < deadline:
+                continue
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            raise RuntimeError("The kernel did not start") from None
+        return manager, client
+
+
+nbval.kernel.start_new_kernel = start_new_kernel
 IPyNbCell.sanitize = sanitize
 RunningKernel.execute_cell_input = execute_cell_input
 RunningKernel.get_message = get_message

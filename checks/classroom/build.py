@@ -115,9 +115,7 @@ def execute(
     client = NotebookClient(
         nb,
         # With no folder to look in there is one kernel: that of the running interpreter.
-        km=AsyncKernelManager(
-            kernel_name="python3", kernel_spec_manager=_Kernels(kernel_dirs=[])
-        ),
+        km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_Kernels(kernel_dirs=[])),
         timeout=SECONDS,
         record_timing=False,
         store_widget_state=False,

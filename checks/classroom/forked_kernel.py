@@ -7,6 +7,7 @@ import os
 import runpy
 import signal
 import sys
+from pathlib import Path
 
 import numpy
 import torch
@@ -19,9 +20,9 @@ def main(*arguments: str) -> None:
     numpy.random.seed()  # other numbers in each kernel; `random` sees to it by itself
     torch.seed()
     if not sys.flags.safe_path:
-        sys.path[0] = os.getcwd()  # where Python begins; the launcher takes it out again
+        sys.path[0] = str(Path.cwd())  # where Python begins; the launcher takes it out again
     sys.argv = ["-m", *arguments]
-    IPKernelApp.parent_handle.default_value = os.getppid()  # it ends when its parent has ended
+    IPKernelApp.instance(parent_handle=os.getppid())  # it ends when its parent has ended
     os.environ["JPY_PARENT_PID"] = str(os.getppid())
     try:
         runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)

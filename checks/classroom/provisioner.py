@@ -22,7 +22,8 @@ from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from checks.classroom.warm import Warm, WarmError
 
@@ -40,10 +41,13 @@ _MODULES = (
     "IPython.core.pylabtools",
     "matplotlib.backends.backend_agg",
     "numpy.random",
-    "PIL.JpegImagePlugin",
+    "PIL.GifImagePlugin",
     "psutil",
+    "pygments.lexers.python",
     "sqlite3",
+    "stack_data",
     "tornado.platform.asyncio",
+    "torch._dynamo",
 )
 _BACKEND = "module://matplotlib_inline.backend_inline"
 # Settings that are read when they are used. All others are read when Python or a library starts.
@@ -67,7 +71,7 @@ class ForkedProvisioner(LocalProvisioner):
         process = _fork(cmd, **self._scrub_kwargs(kwargs))
         if process is None:
             return await super().launch_kernel(cmd, **kwargs)
-        self.process = process
+        self.process = process  # type: ignore[assignment]
         self.pid = self.pgid = process.pid  # it leads a group of its own
         self.cwd = kwargs.get("cwd") or Path.cwd()
         return self.connection_info
@@ -130,7 +134,7 @@ class _Shared:
         with self._lock:
             if self._warm is None or not self._warm.lives:
                 defaults = {"PYTHONPATH": None, "MPLBACKEND": _BACKEND}  # a kernel's own
-                settings = dict.fromkeys(os.environ) | defaults | env
+                settings = {**dict.fromkeys(os.environ), **defaults, **env}
                 self._warm, self._begun = Warm(settings, _MODULES, options), begun
             return self._warm if begun == self._begun else None
 

@@ -1,7 +1,7 @@
 """Outputs that are the same from run to run and from machine to machine.
 
-Masked are addresses, the paths of this machine, and the order in which stdout and stderr happened
-to arrive. Everything else that a cell shows is the lesson's own to keep stable, or to tag as one
+Masked are addresses, the numbers of widgets, the paths of this machine, and the order in which
+stdout and stderr happened to arrive. Everything else that a cell shows is the lesson's own to keep stable, or to tag as one
 that differs.
 """
 
@@ -21,6 +21,9 @@ Rule = tuple[re.Pattern[str], str]
 # As long as an address, so that a rule that masks addresses once more masks these as well.
 ADDRESS = "0x000000000000"
 CELL = "<cell>"
+WIDGET = "0" * 32
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
 
 # Not in the middle of a word; the colours of a traceback end in "m".
 _START = r"(?:(?<!\w)|(?<=\dm))"
@@ -66,6 +69,8 @@ def mask_output(output: NotebookNode, rules: list[Rule]) -> None:
     for mime, value in output.get("data", {}).items():
         if mime.startswith("text/") or mime == "image/svg+xml":
             output["data"][mime] = mask(value, rules)
+        elif mime == _VIEW:
+            value["model_id"] = WIDGET
 
 
 def mask(text: str, rules: Iterable[Rule]) -> str:
