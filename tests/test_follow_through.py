@@ -53,6 +53,12 @@ def test_what_follows_from_a_wrong_step_is_not_blamed():
     assert "follows from your own upstream gradient" in str(verdict.entries["w"])
 
 
+def test_a_chain_that_is_right_is_explained_once():
+    # Mistake caught: each entry tells a part of what the last one tells as a whole.
+    verdict = line().check({"S": -10, "y_hat": -10, "w": -40})
+    assert [bool(entry.sentences) for entry in verdict.entries.values()] == [False, False, True]
+
+
 def test_two_mistakes_are_two():
     # Mistake caught: the second is blamed on the first, or is compared with the truth.
     verdict = line().check({"S": -5, "y_hat": 5, "w": 20})

@@ -648,6 +648,16 @@ def test_where_no_mistake_is_found_the_steps_are_named():
     assert "Go through the steps once more" in str(judged([0.1, 0.2, 0.3]))
 
 
+def test_a_step_is_written_with_the_names_and_numbers_of_the_cell():
+    # Mistake caught: "y_hat = w * ?", though x is a variable of the cell.
+    w, x = torch.tensor(3.0, requires_grad=True), torch.tensor([4.0, 5.5])
+    y_hat = w * x
+    loss = ((y_hat - 17) ** 2).sum()
+    said = str(checks.gradient("5.1", 0.125, of=loss, wrt=w))
+    assert "`y_hat = w * x`" in said
+    assert "y_hat - 17" in said
+
+
 def test_an_answer_in_few_digits_is_held_to_them():
     # Mistake caught: the rounding of a coarse format counts twice.
     w = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)

