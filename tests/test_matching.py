@@ -22,7 +22,7 @@ def tensor(*numbers):
         (7.501, 7.50149, 7.50151),
         (75010.0, 75014.0, 75016.0),  # a round number has as many digits as it shows
         (7.512345, 7.51241, 7.51250),  # six digits are enough
-        (0.007, 0.007005, 0.007007),
+        (0.007, 0.00749, 0.00751),  # rounded to three digits behind the point
     ],
 )
 def test_a_number_stands_for_its_digits(number, near, far):
