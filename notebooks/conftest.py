@@ -7,6 +7,7 @@ trailing `;` print. What is not compared here either is listed in `checks.classr
 """
 
 import copy
+import itertools
 import os
 import tempfile
 import time
@@ -52,10 +53,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     ):
         complain(item, "Tagged raises-exception, and no longer raises anything")
     if item.options["check"]:
-        new, rules = copy.deepcopy(item.test_outputs), masks(item.path.parent)
-        for output in new:
-            mask_output(output, rules)
-        for difference in differences(item.cell.outputs, new):
+        both = copy.deepcopy((item.cell.outputs, item.test_outputs))
+        for output in itertools.chain(*both):
+            mask_output(output, masks(item.path.parent))
+        for difference in differences(*both):
             complain(item, difference)
     return result
 

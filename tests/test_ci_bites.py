@@ -4,6 +4,8 @@ One run of pytest over a few tiny notebooks, with the project's own configuratio
 read by the tests below.
 """
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +29,18 @@ def printed(text: str) -> dict[str, Any]:
     return new_output("stream", name="stdout", text=text)
 
 
+def displayed(data: dict[str, str], metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    return new_output("display_data", data, metadata=metadata or {})
+
+
+def picture(grey: int, at: int = 20, level: int = 9) -> str:
+    """A PNG with one dot, in base64, packed more or less."""
+    image, file = Image.new("L", (40, 30), 255), io.BytesIO()
+    image.putpixel((at, 10), grey)
+    image.save(file, "PNG", compress_level=level)
+    return base64.b64encode(file.getvalue()).decode()
+
+
 def html(text: str) -> dict[str, Any]:
     data = {"text/html": text, "text/plain": "<IPython.core.display.HTML object>"}
     return new_output("execute_result", data, execution_count=1)
@@ -36,6 +51,8 @@ def raised(name: str, value: str) -> dict[str, Any]:
 
 
 RAISES = {"tags": ["raises-exception"]}
+SHOW = "from IPython.display import display\ndisplay({}, raw=True, metadata={{'checks': 1}})"
+SHOW_PICTURE = SHOW.format({"image/png": picture(90)})
 SHOW_HTML = "from IPython.display import HTML\nHTML('<b>correct</b>')"
 
 # Everything here is as it should be: its passing shows that the others fail for their own reason.
@@ -47,6 +64,8 @@ GOOD: list[tuple[str, dict[str, Any] | None, dict[str, Any]]] = [
     ("object()", shown("<object at 0x7fa41c0d4a30>"), {}),
     ("import json\nprint(json.__file__)", printed("python/json/__init__.py\n"), {}),
     ("1 + 1;", None, {}),  # a `;` means silence
+    # Packed otherwise, and a little darker: another machine's.
+    (SHOW_PICTURE, displayed({"image/png": picture(84, level=0)}, {"checks": 1}), {}),
 ]
 # Each of these is wrong in one way: what the cell is, what is stored, its tags; what must be said.
 BROKEN: list[tuple[str, dict[str, Any] | None, dict[str, Any], str]] = [
@@ -58,6 +77,12 @@ BROKEN: list[tuple[str, dict[str, Any] | None, dict[str, Any], str]] = [
     ("1 + 1", None, {}, "Unexpected output fields"),
     ("one = 1", shown("1"), {}, "Missing output fields"),
     ("one = 1", None, RAISES, "no longer raises anything"),
+    (SHOW_PICTURE, displayed({"image/png": picture(60)}, {"checks": 1}), {}, "by up to 30 of 255"),
+    (SHOW_PICTURE, displayed({"image/png": picture(90, 21)}, {"checks": 1}), {}, "2 of 1200"),
+    (SHOW_PICTURE, displayed({"text/plain": "x"}), {}, "Missing output fields"),
+    (SHOW_PICTURE, displayed({}, {"checks": 1}), {}, "image/png as well, which is not stored"),
+    (SHOW_PICTURE, displayed({"image/png": picture(90)}), {}, "Stored with the metadata {}"),
+    (SHOW.format({"text/plain": "2"}), shown("2"), {}, "Stored are execute_result"),
 ]
 
 

@@ -43,7 +43,7 @@ def differences(stored: Sequence[NotebookNode], new: Sequence[NotebookNode]) -> 
 
     Args:
         stored: the outputs of a cell, as the notebook has them.
-        new: those of the same cell when it was run again, masked as the build masks them.
+        new: those of the same cell when it was run again; both masked as the build masks them.
     """
     old, now = ([output for output in outputs if _shown(output)] for outputs in (stored, new))
     kinds = [[output.output_type for output in outputs] for outputs in (old, now)]
@@ -51,8 +51,9 @@ def differences(stored: Sequence[NotebookNode], new: Sequence[NotebookNode]) -> 
         yield f"Stored are {_words(kinds[0])}, and now there are {_words(kinds[1])}"
         return
     for before, after in zip(old, now, strict=True):
-        if before.get("metadata", {}) != after.get("metadata", {}):
-            yield f"Stored with {before.metadata}, and now with {after.metadata}"
+        for field in sorted({*before, *after} - {"data", *FIELDS}):
+            if before.get(field) != after.get(field):
+                yield f"Stored with the {field} {before.get(field)}, now it is {after.get(field)}"
         data = before.get("data", {}), after.get("data", {})
         for mime in sorted({*data[0], *data[1]}):
             if mime not in data[1]:
