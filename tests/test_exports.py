@@ -180,6 +180,21 @@ def test_no_result_is_overwritten(results: Path, form: str) -> None:
     assert len(stored(results)) == len(STUDENTS) + 1
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_place_that_cannot_be_written_to_is_told(
+    results: Path, tmp_path: Path, form: str, capsys: Any
+) -> None:
+    # A traceback, where a file was meant and a folder is, or the other way round.
+    (tmp_path / "taken.json").mkdir()
+    (tmp_path / "taken").write_text("")
+    places = ("taken", "taken/under") if form == "gradescope" else (".", "taken/under")
+    for place in (*places, "taken.json"):
+        assert run(results, "--as", form, "--to", tmp_path / place) == 2
+        said = capsys.readouterr()
+        assert len(said.err.splitlines()) == 1 and str(tmp_path) in said.err and not said.out
+    assert (tmp_path / "taken").read_text() == "" and not any((tmp_path / "taken.json").iterdir())
+
+
 # -- JUnit -----------------------------------------------------------------------------------------
 
 

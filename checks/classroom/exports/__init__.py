@@ -42,10 +42,21 @@ def export(folder: Path, form: str, to: Path) -> Exported:
     if not results:
         advice = "Give the folder that `checks grade` has written to."
         raise ExportError(" ".join([f"There are no results in {folder}.", *problems, advice]))
-    if to.suffix == ".json" and to.resolve().parent.parent == folder.resolve():
-        raise ExportError(f"{to} lies among the results themselves. Write to another place.")
+    if problem := _misplaced(folder, form, to):
+        raise ExportError(problem)
     all_correct = not problems and all(
         exercise.outcome is Outcome.CORRECT for result in results for exercise in result.exercises
     )
     says = import_module(f"{__name__}.{FORMATS[form]}").write(results, to)
     return Exported(says, tuple(problems), all_correct)
+
+
+def _misplaced(folder: Path, form: str, to: Path) -> str:
+    """What is wrong with the place to write to, or nothing."""
+    if to.suffix == ".json" and to.resolve().parent.parent == folder.resolve():
+        return f"{to} lies among the results themselves. Write to another place."
+    if form == "gradescope" and to.suffix != ".json" and to.is_file():
+        return f"{to} is a file. For several students give a folder; for one, a file *.json."
+    if to.is_dir() and (form != "gradescope" or to.suffix == ".json"):
+        return f"{to} is a folder. Give the name of the file to write, such as {to / 'marks'}."
+    return ""

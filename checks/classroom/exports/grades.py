@@ -1,7 +1,8 @@
 """The table that `nbgrader export` writes, made without nbgrader.
 
 A row for each student in each assignment, with zero points where nothing was handed in. What is not
-known here (dates, names, addresses, a penalty for being late) is empty, or zero.
+known here (dates, names, addresses, a penalty for being late) is empty, or zero. An id that a
+spreadsheet would run as a formula gets an apostrophe before it.
 """
 
 from collections.abc import Sequence
