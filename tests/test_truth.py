@@ -373,3 +373,21 @@ def test_what_to_run_again_is_said_in_any_case():
     w = leaf(1.0)
     made_anew = states.not_connected("w", w, "loss")
     assert "Perhaps `w` was made anew after `loss` was computed." in str(made_anew)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_no_gradient_that_is_its_own_size_counts_as_rounding(dtype):
+    # Mistake caught: in a graph of few digits every answer is near enough.
+    w = torch.tensor([1.5, -2.0], dtype=dtype, requires_grad=True)
+    question = truth.ask((w**3).sum(), {"w": w})
+    assert question.rounding("w", 1e-3).tolist() == [0, 0]
+
+
+def test_a_node_that_cannot_be_called_by_itself_is_left_to_the_engine(monkeypatch):
+    # Mistake caught: no gradient at all, and the notebook is blamed.
+    def fails(*arguments, **named):
+        raise RuntimeError("this node is special")
+
+    w = leaf(1.5, -2.0)
+    monkeypatch.setattr(truth.backward, "run", fails)
+    assert gradients((w**3).sum(), {"w": w})["w"].tolist() == [6.75, 12.0]
