@@ -61,8 +61,8 @@ GUARDS: dict[str, Guard] = {
     "stale.py": _guard("gradient truth"),
     "values.py": _guard(_NODES),
     "recording.py": _guard("drawing backward truth gradient"),
-    "constants.py": _guard("drawing malrules backward given_away gradient"),
-    "graph.py": _guard("drawing malrules backward gradient"),
+    "constants.py": _guard("graph drawing malrules backward given_away gradient"),
+    "graph.py": _guard("graph drawing malrules backward gradient"),
     # which mistake it was
     "diagnosis.py": _guard(f"{_TOLD} {_SEARCH}", 2),
     "matching.py": _guard(f"matching {_SEARCH}", 2),
