@@ -46,6 +46,9 @@ def test_a_coarse_format_is_held_to_its_digits():
     third = given(float(torch.tensor(1 / 3).half()), 2.0, resolution=2.0**-11)
     assert third.is_given_by(tensor(1 / 3, 2.0))
     assert not third.is_given_by(tensor(0.335, 2.0))
+    coarse = given(float(torch.tensor(9.99).half()), 2.0, resolution=2.0**-11)
+    assert coarse.is_given_by(tensor(9.9845, 2.0))
+    assert not coarse.is_given_by(tensor(9.98, 2.0))
     assert third.alike() == pytest.approx((2 * 2 / 0.001 + 1) ** 2)
 
 
@@ -67,6 +70,7 @@ def test_complex_numbers():
         ((2.5,), 0.0, 51),
         ((0.25, 3.0), 0.0, 601**2),
         ((1200.0,), 0.0, 2401),
+        ((1 / 3,), 0.0, 2_000_001),  # more than six digits are no more evidence
     ],
 )
 def test_how_many_answers_look_alike(numbers, size, count):

@@ -34,7 +34,10 @@ EQUIVALENT: dict[str, str] = {
         "the bound is an estimate: between it and its double there is nothing but rounding"
     ),
     "verdict.py:inline: False -> True": "a quotation mark looks the same, written in either way",
-    "diagnosis.py:_likeliest: mistake.rank -> 2 * (mistake.rank)": (
-        "doubled ranks have the same order"
+    "matching.py:Given._texts: 1 -> 2": "no number format of less than two digits is read",
+    "matching.py:Given._significant: 0 -> 1": "is raised to three digits anyway",
+    "matching.py:Given._largest: 0.0 -> 0.1": "of no entries none is compared with it",
+    "matching.py:Given._may_be: 2 -> 3": (
+        "a quick look: what it lets through is then compared entry by entry"
     ),
 }

@@ -164,7 +164,7 @@ def _emptied(node: ast.AST) -> Iterator[Change]:
 
 
 def _unexecuted(function: ast.AST) -> set[ast.AST]:
-    """Annotations, decorators, defaults, f-strings, the texts of errors: not what decides."""
+    """Annotations, decorators, defaults, f-strings, the texts of errors, orders."""
     out: set[ast.AST] = set()
     for node in ast.walk(function):
         parts: list[ast.AST | None] = []
@@ -177,6 +177,8 @@ def _unexecuted(function: ast.AST) -> set[ast.AST]:
             parts = [node]
         elif isinstance(node, ast.Raise):
             parts = [node.exc]
+        elif isinstance(node, ast.keyword) and node.arg == "key":
+            parts = [node.value]  # an order: twice a rank is the same one
         elif isinstance(node, ast.Assert):
             parts = [node]
         out |= {inner for part in parts if part for inner in ast.walk(part)}
@@ -267,7 +269,9 @@ def _detail(node: ast.AST) -> Iterator[Change]:
         if node.attr in _OUTCOMES:
             yield node, "outcome", f"Outcome.{_OUTCOMES[node.attr]}"
     elif isinstance(node, ast.Lambda):
-        yield node.body, "spoilt", f"2 * ({ast.unparse(node.body)})"
+        several = isinstance(node.body, (ast.List, ast.ListComp, ast.Tuple))
+        text = "({})[:0]" if several else "2 * ({})"
+        yield node.body, "spoilt", text.format(ast.unparse(node.body))
 
 
 def _is_number(node: ast.AST) -> bool:
