@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("resource", reason="marking needs Linux or macOS")
 
-from checks.classroom import fence
+from checks.classroom import fence, station
 
 ISOLATION = fence.available()
 MUST = sys.platform == "linux" and os.environ.get("CI") == "true" and os.geteuid() == 0
@@ -22,11 +25,28 @@ needs_fences = pytest.mark.skipif(
 )
 
 
+@contextmanager
+def marking_threads() -> Iterator[Executor]:
+    """Threads that mark, with processes that stay from one test to the next."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+    station.close()
+
+
+# A shell that runs something in the background has it ignore an interrupt.
+_COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from checks.__main__ import main
+sys.exit(main())
+"""
+
+
 def command(folder: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
     """Start `checks grade` on what is in a folder."""
-    line = f"-m checks grade {folder}/submitted --source {folder}/source --to {folder}/results"
+    line = f"grade {folder}/submitted --source {folder}/source --to {folder}/results"
     return subprocess.Popen(
-        [sys.executable, *line.split(), *arguments],
+        [sys.executable, "-c", _COMMAND, *line.split(), *arguments],
         env={**os.environ, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,17 +8,17 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from classroom import NAME, POINTS, hand_in, lesson_in, scores, stored, submission
-from fenced import ISOLATION, marked_processes, needs_fences
+from fenced import ISOLATION, marked_processes, marking_threads, needs_fences
 from hostile import DEEDS, ROWS, Row, deed
 
-from checks.classroom import fence, station
+from checks.classroom import fence
 from checks.classroom.grading import Graded, grade
 from checks.classroom.names import safe_name
 from checks.classroom.running import Settings
@@ -66,10 +66,8 @@ def mark(folder: Path, to: str = "results", **changes: Any) -> tuple[Graded, lis
 
 @pytest.fixture(scope="module")
 def threads() -> Iterator[Executor]:
-    """Threads that mark with processes which stay from one test to the next."""
-    with ThreadPoolExecutor(2) as pool:
+    with marking_threads() as pool:
         yield pool
-    station.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -54,6 +56,9 @@ def _grade(
         print("WARNING: submissions run WITHOUT FULL FENCES on this machine.", file=sys.stderr)
     if not 0 <= arguments.follow_through <= 1:
         return _refused("--follow-through is a share, from 0 to 1.")
+    for name, value in (("timeout", arguments.timeout), ("memory", arguments.memory)):
+        if not 0 < value < math.inf:
+            return _refused(f"--{name} {value:g} lets no submission run: give a number above 0.")
     for path in (arguments.submitted, arguments.source, arguments.to):
         for folder in fence.readable():
             if path.resolve().is_relative_to(folder.resolve()):
@@ -66,11 +71,7 @@ def _grade(
     students = roster(arguments.variants) if arguments.variants else []
     limits = fence.Limits(seconds=float(arguments.timeout), memory=arguments.memory)
     settings = Settings(limits, isolation, arguments.follow_through)
-    with tempfile.TemporaryDirectory() as unpacked:
-        submitted = arguments.submitted
-        if submitted.is_file():
-            unpack(submitted, Path(unpacked))
-            submitted = Path(unpacked)
+    with _folder(arguments.submitted) as submitted:
         graded = mark_all(
             submitted, sources, arguments.to, settings,
             jobs=jobs, students=students, executor=executor,
@@ -78,6 +79,17 @@ def _grade(
         )  # fmt: skip
     print(f"{graded.number} submissions; results in {arguments.to}. Next: `checks report`.")
     return 1 if graded.failed else 0
+
+
+@contextlib.contextmanager
+def _folder(submitted: Path) -> Iterator[Path]:
+    """The folder of submissions, for as long as it takes where it comes as a zip."""
+    if not submitted.is_file():
+        yield submitted
+        return
+    with tempfile.TemporaryDirectory(prefix="checks-") as folder:
+        unpack(submitted, Path(folder))
+        yield Path(folder)
 
 
 def _sources(path: Path) -> list[Path]:

@@ -119,10 +119,13 @@ def _threads(jobs: int) -> Iterator[Executor]:
             station.close()
 
 
-def _roster(lesson: Lesson, students: Sequence[str]) -> dict[str, str]:
-    """The students to whom a lesson was handed out with their own numbers, by all their names."""
+def _roster(lesson: Lesson, students: Sequence[str]) -> dict[str, str] | None:
+    """The students to whom a lesson was handed out with their own numbers, by all their names.
+
+    None where nothing in the lesson varies.
+    """
     if not any(variants.TAG in cell.tags for cell in lesson.cells):
-        return {}
+        return None
     return {name: student for student in students for name in (_same(student), safe_name(student))}
 
 
@@ -132,7 +135,7 @@ class _Run:
     def __init__(
         self,
         sources: Mapping[str, str],
-        rosters: Mapping[str, Mapping[str, str]],
+        rosters: Mapping[str, Mapping[str, str] | None],
         to: Path,
         settings: Settings,
         bar: Iterator[object],
@@ -141,6 +144,7 @@ class _Run:
         self.sources, self.rosters = sources, rosters
         self.to, self.settings, self.bar, self.tell = to, settings, bar, tell
         self.failed = 0
+        self.without_roster = {name for name, roster in rosters.items() if roster == {}}
         self.broken: set[tuple[str, str]] = set()  # lessons, variants: no judge
 
     def mark(self, submissions: Iterable[Submission], executor: Executor, ahead: int) -> None:
@@ -185,12 +189,18 @@ class _Run:
 
     def _job(self, submission: Submission) -> _Job:
         name, student = submission.lesson, submission.student
-        roster = self.rosters[name]
+        roster = self.rosters[name] or {}
         variant = roster.get(_same(student), "")
         try:
             data, refused = load(submission.path), ""
         except SubmissionError as error:
             data, refused = b"", str(error)
+        if name in self.without_roster and b'"variant"' in data:
+            self.without_roster.remove(name)
+            self.tell(
+                f"{name}: it seems to have been handed out with other numbers for each student. "
+                "Without --variants, all are marked by the numbers of the source."
+            )
         if roster and not variant:
             refused = f"{student} is not in the roster: which numbers were handed out is not known."
         task = Task(name, self.sources[name], variant, data, refused, self.settings)
