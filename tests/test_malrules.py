@@ -5,9 +5,11 @@ import re
 import pytest
 import torch
 from exercises import SOURCES
+from graphs import Graph
 from wrong import CASES
 
 from checks.malrules import BROADCAST_RULES, MEETING_RULES, NODE_RULES, RESULT_RULES
+from checks.malrules.functions import _DERIVATIVES
 from checks.undisturbed import undisturbed
 
 RULES = [*NODE_RULES, *BROADCAST_RULES, *MEETING_RULES, *RESULT_RULES]
@@ -63,3 +65,29 @@ def test_every_documented_mistake_has_a_case():
     # 27, 29 and 32 are no wrong rules of a backward pass.
     rows = {row for _, rows, _ in CASES for row in rows}
     assert rows == {*range(1, 32)} - {27, 29}
+
+
+@pytest.mark.parametrize("kind", _DERIVATIVES)
+def test_the_derivatives_that_are_put_elsewhere_are_right(kind):
+    # Mistake caught: "the derivative at the wrong point", of another function.
+    x = torch.tensor([0.3, 1.7, 2.9], dtype=torch.float64, requires_grad=True)
+    (true,) = torch.autograd.grad(getattr(torch, kind.lower())(x).sum(), x)
+    assert torch.allclose(_DERIVATIVES[kind](x.detach()), true)
+
+
+NEVER = {
+    "a power of a number": (lambda x: (x**3).sum(), "exponential"),
+    "a variance that divides by something else": (lambda x: x.var(correction=2), "variance-count"),
+}
+
+
+@pytest.mark.parametrize("case", NEVER)
+def test_a_rule_is_not_tried_where_it_says_nothing(case):
+    # Mistake caught: a mistake is named that nobody can have made in this step.
+    function, name = NEVER[case]
+    x = torch.tensor([0.3, 1.7, 2.9, -0.4], requires_grad=True)
+    graph = Graph(function(x), {"x": x}, {"x": x})
+    with undisturbed():
+        found = {candidate.mistake.name for candidate in graph.search("x").candidates()}
+    assert found
+    assert not {one for one in found if one.startswith(name)}

@@ -40,4 +40,13 @@ EQUIVALENT: dict[str, str] = {
     "matching.py:Given._may_be: 2 -> 3": (
         "a quick look: what it lets through is then compared entry by entry"
     ),
+    "malrules/general.py:row 'one-path': _alone(meeting, 1) -> 2 * (_alone(meeting, 1))": (
+        "a list twice over: the same gradient is tried twice"
+    ),
+    "malrules/general.py:row 'ones-for-v': _optional(r.ones) if r.v.numel() > 1 else [] -> "
+    "2 * (_optional(r.ones) if r.v.numel() > 1 else [])": (
+        "a list twice over: the same gradient is tried twice"
+    ),
+    "malrules/general.py:_held_constant: torch.zeros_like(site.raw_at(slot)) -> "
+    "2 * (torch.zeros_like(site.raw_at(slot)))": "twice nothing is nothing",
 }

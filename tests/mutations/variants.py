@@ -269,7 +269,8 @@ def _detail(node: ast.AST) -> Iterator[Change]:
         if node.attr in _OUTCOMES:
             yield node, "outcome", f"Outcome.{_OUTCOMES[node.attr]}"
     elif isinstance(node, ast.Lambda):
-        several = isinstance(node.body, (ast.List, ast.ListComp, ast.Tuple))
+        value = node.body.body if isinstance(node.body, ast.IfExp) else node.body
+        several = isinstance(value, (ast.List, ast.ListComp, ast.Tuple))
         text = "({})[:0]" if several else "2 * ({})"
         yield node.body, "spoilt", text.format(ast.unparse(node.body))
 
