@@ -19,7 +19,7 @@ from mutations.errata import Erratum
 from mutations.plan import Mutation
 
 CAUGHT, SURVIVED = "caught", "SURVIVED"
-_LONGEST = 120  # seconds for the tests of one mutation; who hangs longer is noticed
+_LONGEST = 120  # seconds for one file of tests; who hangs longer is noticed
 
 
 @dataclass(frozen=True)
