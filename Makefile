@@ -14,10 +14,10 @@ UNFINISHED := $(VENV)/.set-up-unfinished
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup lab test notebooks images lint bench mutate clean
+.PHONY: help setup lab test notebooks images lint bench mutate upgrade-report clean
 
 help: ## show these lines
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24
 
 setup: $(STAMP) ## make .venv and install what the course needs (the others do this, too)
 
@@ -25,7 +25,8 @@ lab: $(STAMP) ## copy the lessons to my-notebooks and open JupyterLab there
 	@python -m checks lab $(ARGS)
 
 test: $(STAMP) ## run the tests, and every lesson against its stored outputs
-	python -m checks build --check
+	@begin=$$(date +%s); python -m checks build --check \
+	  && echo "The notebooks are what their sources build: $$(($$(date +%s) - begin)) s"
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope $(ARGS)
 
 notebooks: $(STAMP) ## build and run the lessons from notebooks/source
@@ -43,6 +44,15 @@ lint: $(STAMP) ## check the code, the types, the spelling and the content
 
 bench: $(STAMP) ## measure what a check costs
 	python tests/bench.py
+	python tests/bench_notebooks.py
+
+# make TORCH=2.14.0 upgrade-report   makes an environment with that version for it
+# make PYTHON=/some/python upgrade-report   uses one that is there
+upgrade-report: ## say what another PyTorch changes in the lessons, and which tests fail
+	@mkdir -p artefacts
+	@$(if $(PYTHON),,$(MAKE) setup VENV=artefacts/torch-$(TORCH))
+	@$(if $(PYTHON),"$(PYTHON)",artefacts/torch-$(TORCH)/bin/python) tests/upgrade.py \
+	  $(if $(PYTHON),,--torch $(TORCH)) $(ARGS)
 
 mutate: $(STAMP) ## put mistakes into a copy, and see whether the tests notice each
 	python tests/mutate.py $(ARGS)

@@ -98,11 +98,11 @@ def build(lessons: dict[Path, Lesson]) -> list[str]:
 
 
 def execute(
-    lesson: Lesson, version: Version, path: Path, scratch: Path
+    lesson: Lesson, version: Version, path: Path, scratch: Path, keep_going: bool = False
 ) -> tuple[NotebookNode, list[str]]:
     """Run one version where it will stand; return it with its outputs, and all problems.
 
-    Execution ends at the first cell that fails without being meant to.
+    Execution ends at the first cell that fails without being meant to, unless it is to go on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     nb = notebook(lesson, version)
@@ -117,6 +117,7 @@ def execute(
         # With no folder to look in there is one kernel: that of the running interpreter.
         km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_Kernels(kernel_dirs=[])),
         timeout=SECONDS,
+        allow_errors=keep_going,
         record_timing=False,
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
