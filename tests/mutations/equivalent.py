@@ -49,4 +49,7 @@ EQUIVALENT: dict[str, str] = {
     ),
     "malrules/general.py:_held_constant: torch.zeros_like(site.raw_at(slot)) -> "
     "2 * (torch.zeros_like(site.raw_at(slot)))": "twice nothing is nothing",
+    "recording.py:_Recorder.__init__: super().__init__() -> pass": (
+        "a TorchFunctionMode has nothing to set up"
+    ),
 }
