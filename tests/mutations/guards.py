@@ -37,6 +37,14 @@ _TOLD = (  # what is said, on a few graphs; the rest of this file counts over al
     "+diagnosis::test_where_nothing_fits_the_way_is_told_and_nothing_is_guessed"
     "+diagnosis::test_what_cannot_be_told_apart_is_said"
 )
+_RULE = (  # what takes seconds; the rest of this file tries some eighty functions
+    "rule::test_inputs_are_what_is_described"
+    "+rule::test_what_is_asked_must_make_sense"
+    "+rule::test_several_tensors_one_call_and_a_class_to_fill_in"
+    "+rule::test_what_is_wrong_is_told_in_a_sentence"
+    "+rule::test_each_gradient_is_judged_for_itself"
+    "+rule::test_the_smallest_input_is_shown"
+)
 _NODES = "values drawing malrules backward follow_through gradient"
 
 GUARDS: dict[str, Guard] = {
@@ -78,14 +86,14 @@ GUARDS: dict[str, Guard] = {
     "malrules/losses.py": _MALRULES,
     "malrules/matrices.py": _MALRULES,
     # functions written by the learner
-    "rule.py": _guard("rule", 2),
-    "examine.py": _guard("rule caged", 2),
-    "returned.py": _guard("rule caged", 2),
-    "inputs.py": _guard("rule"),
-    "smallest.py": _guard("rule"),
-    "trial.py": _guard("rule"),
-    "findings.py": _guard("rule"),
-    "reasons.py": _guard("rule"),
+    "rule.py": _guard(f"{_RULE} rule", 2),
+    "examine.py": _guard(f"{_RULE} caged rule", 2),
+    "returned.py": _guard(f"{_RULE} caged rule", 2),
+    "inputs.py": _guard(f"{_RULE} rule"),
+    "smallest.py": _guard(f"{_RULE} rule"),
+    "trial.py": _guard(f"{_RULE} rule"),
+    "findings.py": _guard(f"{_RULE} rule"),
+    "reasons.py": _guard(f"{_RULE} rule"),
     "caged.py": _guard("caged rule"),
     # lessons
     "classroom/lesson.py": _guard("lesson build release"),
