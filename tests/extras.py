@@ -9,3 +9,7 @@ needs_nbgrader = pytest.mark.skipif(
     find_spec("nbgrader") is None and not os.environ.get("CHECKS_ALL_EXTRAS"),
     reason="nbgrader is not installed: pip install '.[nbgrader]'",
 )
+needs_dask = pytest.mark.skipif(
+    find_spec("distributed") is None and not os.environ.get("CHECKS_ALL_EXTRAS"),
+    reason="Dask is not installed: pip install '.[cluster]'",
+)

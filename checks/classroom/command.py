@@ -9,12 +9,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
 from pathlib import Path
 
 from checks.classroom import fence
-from checks.classroom.cluster import ClusterError, cluster
-from checks.classroom.fence import Isolation
+from checks.classroom.cluster import Cluster, ClusterError, cluster
 from checks.classroom.grading import AtOnce
 from checks.classroom.grading import grade as mark_all
 from checks.classroom.lesson import LessonError
@@ -29,9 +27,9 @@ def grade(arguments: argparse.Namespace) -> int:
     """
     try:
         if arguments.scheduler is None:
-            return _grade(arguments, arguments.jobs, None, fence.available())
-        with cluster(arguments.scheduler) as workers:
-            return _grade(arguments, workers.threads, workers.executor, workers.isolation)
+            return _grade(arguments, None)
+        with cluster(arguments.scheduler, _tell) as workers:
+            return _grade(arguments, workers)
     except (LessonError, CollectError, RosterError, ClusterError, OSError) as error:
         return _refused(str(error))
     except KeyboardInterrupt as interrupt:
@@ -41,19 +39,19 @@ def grade(arguments: argparse.Namespace) -> int:
         return 130
 
 
-def _grade(
-    arguments: argparse.Namespace, jobs: int, executor: Executor | None, isolation: Isolation
-) -> int:
+def _grade(arguments: argparse.Namespace, workers: Cluster | None) -> int:
+    isolation = workers.isolation if workers else fence.available()
+    who = f"At least one worker ({workers.weak[0]})" if workers and workers.weak else "This machine"
     print("Fences around each submission:")
     for sentence in isolation.sentences():
         print(f"  {sentence}")
     if not isolation.full and not arguments.unfenced:
         return _refused(
-            "This machine cannot put up all fences. Mark on another one, or, if you trust "
+            f"{who} cannot put up all fences. Mark on another one, or, if you trust "
             "every submission, say --unfenced. `checks doctor` says more."
         )
     if not isolation.full:
-        print("WARNING: submissions run WITHOUT FULL FENCES on this machine.", file=sys.stderr)
+        print("WARNING: submissions run WITHOUT FULL FENCES.", file=sys.stderr)
     if not 0 <= arguments.follow_through <= 1:
         return _refused("--follow-through is a share, from 0 to 1.")
     for name, value in (("timeout", arguments.timeout), ("memory", arguments.memory)):
@@ -74,7 +72,8 @@ def _grade(
     with _folder(arguments.submitted) as submitted:
         graded = mark_all(
             submitted, sources, arguments.to, settings,
-            jobs=jobs, students=students, executor=executor,
+            jobs=workers.threads if workers else arguments.jobs, students=students,
+            executor=workers.executor if workers else None,
             tell=_tell, progress=_bar,
         )  # fmt: skip
     print(f"{graded.number} submissions; results in {arguments.to}. Next: `checks report`.")

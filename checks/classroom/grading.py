@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
+    CancelledError,
     Executor,
     Future,
     ThreadPoolExecutor,
@@ -78,6 +79,7 @@ def grade(
     Raises:
         LessonError: a source is no lesson.
         CollectError: there is nothing to mark.
+        CancelledError: the executor is gone; what is marked is stored.
         KeyboardInterrupt: what was being marked is marked and stored.
         AtOnce: it is not; threads that mark may still be there.
     """
@@ -223,6 +225,8 @@ class _Run:
             # What was lost is stored, so that it is seen, and is not taken for done the next time.
             write(job.target, {**job.about, **result, **({"submission": ""} if lost else {})})
             _log(self.to, job.submission, seconds)
+        except CancelledError:  # by nobody here: who was to mark is gone
+            raise
         except JudgeError as error:
             self._fail(job, str(error))
             self.broken.add((job.task.lesson, job.task.variant))
