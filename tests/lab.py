@@ -37,6 +37,7 @@ SCRIPT = """async it => {
 LET_OUT = """
     .let-out { overflow: visible !important; content-visibility: visible !important }
     .let-out:has(.jp-Notebook) > :not(.let-out) { visibility: hidden }
+    .jp-WindowedPanel-viewport.let-out { background: var(--jp-layout-color0) }
 """
 AXE = """(async () => {
     const [selector, exceptions] = it
@@ -47,7 +48,7 @@ AXE = """(async () => {
     for (let node = content.node; node; node = node.parentElement) let_out.push(node)
     let_out.forEach(node => node.classList.add('let-out'))
     const places = [...content.node.querySelectorAll(selector)]
-    const found = await axe.run(places, { elementRef: true })
+    const found = await axe.run(places, { elementRef: true, selectors: false })
     const legible = places.filter(place => place.textContent.trim())
     let_out.forEach(node => node.classList.remove('let-out'))
 
