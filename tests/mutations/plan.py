@@ -85,7 +85,7 @@ def broken_functions() -> list[Mutation]:
     made: list[Mutation] = []
     known: set[str] = set()
     for module, guard in GUARDS.items():
-        tests = tuple(" ".join(map(_address, names.split("+"))) for names in guard.tests)
+        tests = tuple(" ".join(map(address, names.split("+"))) for names in guard.tests)
         for found in variants(PACKAGE / module, PACKAGE).values():
             known |= {variant.name for variant in found}
             useful = [variant for variant in found if variant.name not in EQUIVALENT]
@@ -97,7 +97,7 @@ def broken_functions() -> list[Mutation]:
     return list({mutation.name: mutation for mutation in made}.values())
 
 
-def _address(name: str) -> str:
+def address(name: str) -> str:
     """Where pytest finds "grading", or "grading::test_x"."""
     file, colons, test = name.partition("::")
     path = ROOT / f"tests/test_{file}.py"

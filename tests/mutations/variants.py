@@ -159,8 +159,10 @@ def _emptied(node: ast.AST) -> Iterator[Change]:
         yield node.value, "result", "None"
     elif isinstance(node, ast.Lambda):
         yield node.body, "result", "None"
-    elif isinstance(node, ast.Assign):
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
         yield node.value, "result", "None"
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Yield):
+        yield node, "step", "yield from ()"
 
 
 def _unexecuted(function: ast.AST) -> set[ast.AST]:
