@@ -222,12 +222,13 @@ def test_workers_that_are_not_like_this_machine(tmp_path: Path) -> None:
         _end(worker)
         _wait(lambda: here.count() == 0)
         worker = here.worker(old)
-        with pytest.raises(ClusterError, match=r"it has autograd-by-hand 0\.0\.1"):
+        with pytest.raises(ClusterError, match=r"worker at tcp.* has autograd-by-hand 0\.0\.1"):
             cluster(here.address, print).__enter__()
         _end(worker)
         _wait(lambda: here.count() == 0)
-        here.worker("sys.modules['checks'] = None")  # as if it were not installed
-        with pytest.raises(ClusterError, match=r"cannot run `checks` of this.*import of checks"):
+        none = "metadata.version = lambda name: metadata.distribution('not-there').version"
+        here.worker(f"from importlib import metadata\n{none}")
+        with pytest.raises(ClusterError, match=r"worker at tcp.* has no autograd-by-hand: install"):
             cluster(here.address, print).__enter__()
 
 

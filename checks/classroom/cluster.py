@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,7 +20,9 @@ from checks.classroom.fence import Isolation
 
 _PATIENCE = 30  # seconds for a worker to come
 _CONNECTING = 10  # seconds for the scheduler to answer, also after it was lost
+_STARTING = 300  # seconds for a worker to say what it can put up
 _SAME = ("autograd-by-hand", "torch")  # what has to be of one version everywhere
+_VERSION = metadata.version  # can be asked for also where nothing of the course is installed
 
 
 class ClusterError(RuntimeError):
@@ -61,8 +63,8 @@ def cluster(address: str, tell: Callable[[str], None]) -> Iterator[Cluster]:
                 f"The scheduler at {address} has no workers. Start one on each machine: "
                 f"`dask worker {address}`."
             ) from error
-        found = _asked(client)
-        given = {worker: isolation for worker, (_, isolation) in found.items()}
+        _prove_same(client)
+        given = _fences(client)
         weak = [worker for worker, isolation in given.items() if not isolation.full]
         threads = sum(client.nthreads().values())
         executor = client.get_executor(pure=False)
@@ -100,39 +102,49 @@ def _client(address: str) -> Iterator[Any]:
         yield client
 
 
-def _about() -> tuple[dict[str, str], Isolation]:
-    """What a worker says of itself: versions, and the fences that it can put up."""
-    return {name: metadata.version(name) for name in _SAME}, station.fences()
-
-
-def _asked(client: Any) -> Mapping[str, tuple[dict[str, str], Isolation]]:
-    """What each worker says of itself.
+def _prove_same(client: Any) -> None:
+    """Prove that all have the versions of this machine; else they would not understand the work.
 
     Raises:
-        ClusterError: one is not like this machine.
+        ClusterError: one has others, or none.
+    """
+    for name in _SAME:
+        here = metadata.version(name)
+        workers = client.run(_VERSION, name, on_error="return")
+        found = {f"worker at {worker}": version for worker, version in workers.items()}
+        found["scheduler"] = _of_scheduler(client, name)
+        for who, version in found.items():
+            if isinstance(version, Exception):
+                raise ClusterError(
+                    f"The {who} has no {name}: install the course there, in the version of here."
+                )
+            if version != here:
+                raise ClusterError(
+                    f"The {who} has {name} {version}, and this machine {here}: their marks might "
+                    "not be the same."
+                )
+
+
+def _of_scheduler(client: Any, name: str) -> Any:
+    try:
+        return client.run_on_scheduler(_VERSION, name)
+    except metadata.PackageNotFoundError as error:
+        return error
+
+
+def _fences(client: Any) -> dict[str, Isolation]:
+    """What each worker can put up, found out where it marks: that takes some seconds.
+
+    Raises:
+        ClusterError: one does not answer.
     """
     workers = [*client.scheduler_info(n_workers=-1)["workers"]]
-    asked = {one: client.submit(_about, workers=[one], pure=False) for one in workers}
-    found = {}
-    here = {name: metadata.version(name) for name in _SAME}
-    for worker, future in asked.items():
-        try:
-            found[worker] = versions, _ = future.result()
-        except Exception as error:
-            raise ClusterError(
-                f"The scheduler or the worker at {worker} cannot run `checks` of this version: "
-                f"install the same there. It says: {str(error).splitlines()[0]}"
-            ) from error
-        if versions != here:
-            raise ClusterError(
-                f"The worker at {worker} would mark with other versions: it has {_told(versions)}, "
-                f"and this machine has {_told(here)}."
-            )
-    return found
-
-
-def _told(versions: Mapping[str, str]) -> str:
-    return " and ".join(f"{name} {version}" for name, version in versions.items())
+    asked = {one: client.submit(station.fences, workers=[one], pure=False) for one in workers}
+    try:
+        return {one: future.result(timeout=_STARTING) for one, future in asked.items()}
+    except Exception as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ClusterError(f"A worker cannot mark ({why}).") from error
 
 
 def _least(given: list[Isolation]) -> Isolation:
