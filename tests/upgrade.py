@@ -44,7 +44,7 @@ def lessons(sources: Sequence[Path]) -> Iterator[str]:
                 read(source), version, path, Path(scratch), keep_going=True
             )
             stored = nbformat.read(path, as_version=4)
-            return [*cells(stored, new), *(("", problem) for problem in problems)]
+            return [*cells(stored, new), *(("", f"{problem}\n") for problem in problems)]
 
         told: set[tuple[Path, str, str]] = set()
         for (source, version), found in zip(jobs, pool.map(work, jobs), strict=True):
