@@ -292,3 +292,36 @@ def test_the_command_refuses_to_mark_without_fences(
     assert main() == 2 and "--unfenced" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--unfenced"])
     assert main() == 0 and "WITHOUT FULL FENCES" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["submitted", "source", "results"])
+def test_what_submissions_could_read_is_refused(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The mistake: solutions in a folder of Python's, which every fence lets pass.
+    from checks.__main__ import main
+
+    lesson_in(tmp_path / "source")
+    hand_in(tmp_path / "submitted", "ada", submission())
+    (tmp_path / "link").symlink_to("/usr")
+    paths = {name: tmp_path / name for name in ("submitted", "source", "results")}
+    paths[part] = tmp_path / "link" / "share"
+    line = f"{paths['submitted']} --source {paths['source']} --to {paths['results']}"
+    monkeypatch.setattr(sys, "argv", ["checks", "grade", *line.split()])
+    assert main() == 2
+    assert "which each submission can read. Move it." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["--timeout=0", "--timeout=nan", "--memory=-5", "--timeout=inf"])
+def test_a_limit_that_is_none_is_refused(
+    limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The mistake: every submission is ended at once, and gets no points.
+    from checks.__main__ import main
+
+    lesson_in(tmp_path / "source")
+    hand_in(tmp_path / "submitted", "ada", submission())
+    line = f"{tmp_path}/submitted --source {tmp_path}/source --to {tmp_path}/results {limit}"
+    monkeypatch.setattr(sys, "argv", ["checks", "grade", *line.split()])
+    assert main() == 2 and limit.split("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()

@@ -313,3 +313,19 @@ def test_pages_are_legible_in_both_themes(results: Path, theme: str) -> None:
                 assert told == [], name
         browser.close()
     assert len(asked) == 2
+
+
+def test_what_could_not_be_read_counts_in_no_exercise(results: Path) -> None:
+    # The mistake: a file that is no notebook counts as ten invalid answers of the class.
+    why = "This is not a Jupyter notebook (version 4)."
+    lost = [exercise(label, "invalid", text=why) for label in ("5.4", "5.10")]
+    store(results, "zoe", *lost, notes=[why])
+    (results / "run.json").write_text(json.dumps({"left_out": [f"{EVIL}.ipynb"]}))
+    report(results)
+    (assignment,) = assignments(read(results)[0])
+    assert assignment.unread == ["zoe"] and len(assignment.results) == 6
+    assert [sum(row.counts.values()) for row in assignment.exercises] == [5, 5]
+    assert {row.of for row in assignment.mistakes} == {5}
+    text = " ".join(Page(results / "class.html").text.split())
+    assert "Nothing could be marked of zoe" in text
+    assert f"Left out: {EVIL}.ipynb." in text

@@ -98,6 +98,11 @@ class Assignment:
         ]
 
     @property
+    def unread(self) -> list[str]:
+        """The students of whom nothing could be marked; they count in no exercise."""
+        return [result.student for result in self.results if result.unread]
+
+    @property
     def exercises(self) -> list[ExerciseRow]:
         """How each exercise went, in the lesson's order."""
         rows = []
@@ -144,7 +149,7 @@ class Assignment:
 
     def _by_label(self) -> dict[str, list[tuple[Result, Exercise]]]:
         found: dict[str, list[tuple[Result, Exercise]]] = defaultdict(list)
-        for result in self.results:
+        for result in (result for result in self.results if not result.unread):
             for exercise in result.exercises:
                 found[exercise.label].append((result, exercise))
         return found

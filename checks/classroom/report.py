@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from checks.classroom.overview import Assignment, assignments, in_words
-from checks.classroom.results import Result, read
+from checks.classroom.results import Result, left_out, read
 from checks.verdict import inline
 
 # A cell that begins with one of these is a formula to a spreadsheet.
@@ -61,7 +61,8 @@ def report(folder: Path) -> list[str]:
     pages = _pages()
     write(folder / "grades.csv", table(GRADES, (_grade(a, r) for a in classes for r in a.results)))
     write(folder / "exercises.csv", table(EXERCISES, _exercises(results)))
-    write(folder / "class.html", pages.get_template("class.html").render(classes=classes))
+    page = pages.get_template("class.html")
+    write(folder / "class.html", page.render(classes=classes, left_out=left_out(folder)))
     feedback = pages.get_template("feedback.html")
     for result in results:
         write(folder / _feedback(result), feedback.render(result=result))

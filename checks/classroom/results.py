@@ -42,6 +42,14 @@ class Result:
     exercises: tuple[Exercise, ...]
 
     @property
+    def unread(self) -> bool:
+        """Whether there was nothing to mark: no notebook, or one that is not known."""
+        return bool(self.exercises) and all(
+            exercise.outcome is Outcome.INVALID and exercise.text in self.notes
+            for exercise in self.exercises
+        )
+
+    @property
     def score(self) -> float:
         """The points that were earned."""
         return round(sum(exercise.score for exercise in self.exercises), 4)
@@ -62,6 +70,14 @@ def read(folder: Path) -> tuple[list[Result], list[str]]:
             problems.append(f"{path}: this is not a result of `checks grade`, and was left out.")
     key = lambda result: (result.assignment, result.student.casefold(), result.file)  # noqa: E731
     return sorted(results, key=key), problems
+
+
+def left_out(folder: Path) -> list[str]:
+    """The files that the last run left out, since it could not be told which lesson they are."""
+    try:
+        return [*map(str, json.loads((folder / "run.json").read_text("utf-8"))["left_out"])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _result(stored: Mapping[str, Any], file: str) -> Result:
