@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from checks.classroom.cell import Role
-from checks.classroom.lesson import LessonError, Version, notebook, parse
+from checks.classroom.lesson import LessonError, Version, notebook, parse, read
 
 SOLVED = "### BEGIN SOLUTION\n{}\n### END SOLUTION"
 
@@ -265,3 +265,18 @@ def test_a_syntax_error_may_be_the_lesson() -> None:
     # A cell that is meant to fail need not be Python.
     cell = parse(code("x = 1 y = 2", "tags: [raises-exception]"), "05_lesson").cells[0]
     assert cell.role is Role.RAISES
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    # Mistake caught: a traceback about codecs, which names no file.
+    path = tmp_path / "05_latin.md"
+    path.write_bytes("# Rückwärts".encode("latin-1"))
+    with pytest.raises(LessonError, match=r"05_latin\.md: this file is not UTF-8"):
+        read(path)
+
+
+def test_a_cell_that_varies_is_plain_python():
+    # Mistake caught: an error about the syntax of a line that a notebook runs.
+    text = source(code("%time x = torch.tensor([0.5])", "tags: [varies]"))
+    with pytest.raises(LessonError, match="a cell that varies has no `%` or `!` lines"):
+        parse(text, "05_varies")

@@ -12,7 +12,7 @@ import pytest
 from classroom import NAME, RIGHT, SOURCE, hand_in, submission
 
 from checks.classroom.lesson import Lesson, parse
-from checks.classroom.pairing import Handed, SubmissionError, cells_of, load, pair
+from checks.classroom.pairing import MOST_BYTES, Handed, SubmissionError, cells_of, load, pair
 from checks.classroom.submissions import CollectError, find, unpack
 
 LESSON = parse(SOURCE, NAME)
@@ -206,3 +206,12 @@ def test_what_is_no_zip_is_said(tmp_path: Path) -> None:
         unpack(tmp_path / "all.zip", tmp_path)
     with pytest.raises(CollectError):
         find(tmp_path / "nowhere", [LESSON])
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    # Mistake caught: gigabytes are read before anybody says no.
+    path = tmp_path / "large.ipynb"
+    path.touch()
+    os.truncate(path, MOST_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(SubmissionError, match="larger than 20 MB"):
+        load(path)

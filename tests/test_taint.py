@@ -99,6 +99,11 @@ FROM_ANSWER = {
         ("", "loss = {n: [m * dw for m in range(n)] for n in range(3)}"),
         ("check", CHECK),
     ],
+    "through a set": [
+        answer("dw = 1"),
+        ("", "loss = max({m * dw for m in (1, 2)})"),
+        ("check", CHECK),
+    ],
     "through a with statement": [
         answer("dw = 1"),
         ("", "with torch.no_grad():\n    loss = w * dw"),
