@@ -195,8 +195,15 @@ def by_the_notebook(erratum: Erratum, copy: Copy) -> tuple[str, float]:
     if not changed:  # what stands in a solution only
         return "not in the learner's version", 0.0
     found = copy.tests((erratum.notebook,), {erratum.notebook: nbformat.writes(nb)})
-    by = noticed(found["code"], found["output"])
-    return by and "nbval", found["seconds"]
+    if noticed(found["code"], found["output"]):
+        return "nbval", found["seconds"]
+    before = path.read_bytes()
+    try:
+        nbformat.write(nb, path)
+        done = copy.python(["-m", "checks", "build", "--check", erratum.source])
+    finally:
+        path.write_bytes(before)
+    return "build --check" if done.returncode else "", found["seconds"]
 
 
 def notebooks(erratum: Erratum) -> tuple[str, str]:
