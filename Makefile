@@ -14,7 +14,7 @@ UNFINISHED := $(VENV)/.set-up-unfinished
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup lab test notebooks images lint bench mutate upgrade-report clean
+.PHONY: help setup lab test notebooks images lint bench upgrade-report mutate clean
 
 help: ## show these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 24

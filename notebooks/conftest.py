@@ -4,11 +4,13 @@ nbval runs each cell of a notebook and compares what comes out with what is stor
 pictures, no metadata, and nothing where a notebook was never run, is content when a cell that is
 meant to fail no longer does, waits for a kernel that is dead, and runs cells in a way that makes a
 trailing `;` print. What is not compared here either is listed in `checks.classroom.strict`.
+
+`checks` is imported where it is used: PyTorch comes with it, and the process of `pytest -n 2` that
+only hands out the cells does not need it.
 """
 
 import copy
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -24,16 +26,7 @@ from jupyter_client.manager import KernelManager
 from nbval.kernel import NbvalKernelspecManager, RunningKernel
 from nbval.plugin import IPyNbCell, NbCellError
 
-from checks.classroom.build import FOREIGN, environment
-from checks.classroom.provisioner import forked
-from checks.classroom.stable import mask, mask_output, masks
-from checks.classroom.strict import differences
-
-# A lesson runs here as it does when it is built.
 SCRATCH = tempfile.TemporaryDirectory()
-os.environ.update(environment(Path(SCRATCH.name)))
-for name in FOREIGN:
-    os.environ.pop(name, None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,6 +46,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     ):
         complain(item, "Tagged raises-exception, and no longer raises anything")
     if item.options["check"]:
+        from checks.classroom.stable import mask_output, masks
+        from checks.classroom.strict import differences
+
         both = copy.deepcopy((item.cell.outputs, item.test_outputs))
         for output in itertools.chain(*both):
             mask_output(output, masks(item.path.parent))
@@ -67,6 +63,8 @@ def complain(item: IPyNbCell, problem: str) -> None:
 
 def sanitize(self: IPyNbCell, value: Any) -> Any:
     """Mask what depends on the machine, by the rules by which the build has masked it."""
+    from checks.classroom.stable import mask, masks
+
     return mask(value, masks(self.path.parent)) if isinstance(value, str) else value
 
 
@@ -98,6 +96,8 @@ def get_kernel_spec(
     ordinary: Callable[..., KernelSpec] = NbvalKernelspecManager.get_kernel_spec,
 ) -> KernelSpec:
     """Fork kernels from a process that has imported PyTorch."""
+    from checks.classroom.provisioner import forked
+
     return forked(ordinary(self, kernel_name))
 
 
@@ -107,9 +107,14 @@ NbvalKernelspecManager.get_kernel_spec = get_kernel_spec
 def start_new_kernel(
     startup_timeout: float = 60, kernel_name: str = "python", **options: Any
 ) -> tuple[KernelManager, BlockingKernelClient]:
-    """Start a kernel, but do not wait until it has said nothing for a while, as nbval does."""
+    """Start a kernel as the build does.
+
+    nbval would start it with the user's own settings, and wait until it says nothing for a while.
+    """
+    from checks.classroom.build import environment
+
     manager = KernelManager(kernel_name=kernel_name, kernel_spec_manager=NbvalKernelspecManager())
-    manager.start_kernel(**options)
+    manager.start_kernel(env=environment(Path(SCRATCH.name)), **options)
     client = manager.client()
     client.start_channels()
     deadline = time.monotonic() + startup_timeout

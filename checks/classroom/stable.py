@@ -1,8 +1,8 @@
 """Outputs that are the same from run to run and from machine to machine.
 
 Masked are addresses, the numbers of widgets, the paths of this machine, and the order in which
-stdout and stderr happened to arrive. Everything else that a cell shows is the lesson's own to keep stable, or to tag as one
-that differs.
+stdout and stderr happened to arrive. Everything else that a cell shows is the lesson's own to keep
+stable, or to tag as one that differs.
 """
 
 import re
