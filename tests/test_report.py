@@ -286,8 +286,9 @@ def judged(label: str, answer: float) -> dict[str, Any]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pages_are_legible_in_both_themes(results: Path, theme: str) -> None:
     # Text that is too pale on its ground, a table without headers, a request to anywhere.
+    from lab import FLAGS
     from playwright.sync_api import sync_playwright
-    from test_browser import FLAGS, SCREENSHOTS
+    from test_browser import SCREENSHOTS
 
     store(results, "eve", judged("5.4", -39.0), judged("5.5", -78.0), isolation=["network"])
     report(results)
