@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import tempfile
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -29,11 +28,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from checks.classroom import station, variants
-from checks.classroom.lesson import Lesson, read
+from checks.classroom import station
+from checks.classroom.lesson import read
 from checks.classroom.marking import JudgeError
 from checks.classroom.names import safe_name
 from checks.classroom.pairing import SubmissionError, load
+from checks.classroom.release import by_name, normal, varies
 from checks.classroom.running import Settings
 from checks.classroom.station import Task
 from checks.classroom.submissions import Submission, find
@@ -95,7 +95,7 @@ def grade(
     texts = {
         lesson.name: path.read_text("utf-8") for lesson, path in zip(lessons, sources, strict=True)
     }
-    rosters = {lesson.name: _roster(lesson, students) for lesson in lessons}
+    rosters = {lesson.name: by_name(students) if varies(lesson) else None for lesson in lessons}
     bar = iter(progress(submissions)) if progress else iter(())
     run = _Run(texts, rosters, to, settings, bar, tell)
     with contextlib.nullcontext(executor) if executor else _threads(jobs) as pool:
@@ -121,23 +121,13 @@ def _threads(jobs: int) -> Iterator[Executor]:
             station.close()
 
 
-def _roster(lesson: Lesson, students: Sequence[str]) -> dict[str, str] | None:
-    """The students to whom a lesson was handed out with their own numbers, by all their names.
-
-    None where nothing in the lesson varies.
-    """
-    if not any(variants.TAG in cell.tags for cell in lesson.cells):
-        return None
-    return {name: student for student in students for name in (_same(student), safe_name(student))}
-
-
 class _Run:
     """What one run of marking knows; only the thread that has started it comes here."""
 
     def __init__(
         self,
         sources: Mapping[str, str],
-        rosters: Mapping[str, Mapping[str, str] | None],
+        rosters: Mapping[str, Mapping[str, str] | None],  # None where nothing varies
         to: Path,
         settings: Settings,
         bar: Iterator[object],
@@ -192,7 +182,7 @@ class _Run:
     def _job(self, submission: Submission) -> _Job:
         name, student = submission.lesson, submission.student
         roster = self.rosters[name] or {}
-        variant = roster.get(_same(student), "")
+        variant = roster.get(normal(student), "")
         try:
             data, refused = load(submission.path), ""
         except SubmissionError as error:
@@ -251,11 +241,6 @@ class _Job:
     task: Task
     target: Path
     about: dict[str, Any]
-
-
-def _same(student: str) -> str:
-    """A name that may be written in several ways, in one."""
-    return unicodedata.normalize("NFC", student.strip())
 
 
 def _isolation(settings: Settings) -> str | list[str]:

@@ -69,7 +69,7 @@ def release(sources: Sequence[Path], to: Path, students: Sequence[str] = ()) -> 
     """
     from checks.classroom.build import serialise, write
 
-    lessons = {source: _sound(source, varies=bool(students)) for source in sources}
+    lessons = {source: _sound(source, vary=bool(students)) for source in sources}
     names = {lesson.name for lesson in lessons.values()}
     done = []
     for source, lesson in lessons.items():
@@ -93,7 +93,7 @@ def varied(lesson: Lesson, student: str) -> Lesson:
     They are made from the student's id and the lesson's name, so that the marking can make them
     again and need not believe what the notebook says.
     """
-    seed = unicodedata.normalize("NFC", student.strip())
+    seed = normal(student)
     cells = (
         replace(cell, source=variants.vary(cell.source, f"{seed}\n{lesson.name}\n{cell.id}"))
         if variants.TAG in cell.tags
@@ -101,6 +101,21 @@ def varied(lesson: Lesson, student: str) -> Lesson:
         for cell in lesson.cells
     )
     return Lesson(lesson.name, tuple(cells))
+
+
+def varies(lesson: Lesson) -> bool:
+    """Whether there is something in a lesson that can be other for each student."""
+    return any(variants.TAG in cell.tags for cell in lesson.cells)
+
+
+def normal(student: str) -> str:
+    """A name that may be written in several ways, in one."""
+    return unicodedata.normalize("NFC", student.strip())
+
+
+def by_name(students: Sequence[str]) -> dict[str, str]:
+    """The students of a roster by all their names: their own, and that of the released folder."""
+    return {name: student for student in students for name in (normal(student), safe_name(student))}
 
 
 def roster(path: Path) -> list[str]:
@@ -157,11 +172,11 @@ def learners_notebook(
     return built
 
 
-def _sound(source: Path, *, varies: bool) -> Lesson:
+def _sound(source: Path, *, vary: bool) -> Lesson:
     lesson = read(source)
     for problem in leaks(lesson.cells):
         raise LessonError(f"{source.name}, {problem}.")
-    if varies and not any(variants.TAG in cell.tags for cell in lesson.cells):
+    if vary and not varies(lesson):
         raise LessonError(
             f"{source.name} has no cell with the tag `{variants.TAG}`, so there is nothing in it "
             "that could be other for each learner. Release it without --variants."

@@ -22,7 +22,7 @@ def _draw_once() -> None:
     axes.plot([0, 1], label="$x$")
     axes.contour([[0, 1], [1, 2]])
     axes.legend()
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
 
 
 _draw_once()
