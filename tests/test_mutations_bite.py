@@ -100,6 +100,8 @@ NOTHING_BUT_EQUIVALENT = {
     ("answers.py", "_KindError.__init__"),
     ("examine.py", "Stop.__init__"),
     ("recording.py", "_Recorder.__init__"),
+    ("returned.py", "BlankError.__init__"),
+    ("returned.py", "UnusableResultError.__init__"),
     ("verdict.py", "CheckFailed.__init__"),
 }
 

@@ -62,4 +62,10 @@ EQUIVALENT: dict[str, str] = {
     "examine.py:Stop.__init__: super().__init__() -> pass": (
         "an exception keeps what it was made with, whether it is told to or not"
     ),
+    "returned.py:BlankError.__init__: super().__init__() -> pass": (
+        "an exception keeps what it was made with, whether it is told to or not"
+    ),
+    "returned.py:UnusableResultError.__init__: super().__init__(sentence) -> pass": (
+        "an exception keeps what it was made with, whether it is told to or not"
+    ),
 }
