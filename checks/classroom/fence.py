@@ -17,6 +17,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import checks
@@ -118,12 +119,13 @@ def enclose(scratch: Path, limits: Limits, isolation: Isolation) -> None:
         kernel.refuse_calls()
 
 
-def readable() -> set[Path]:
+@cache
+def readable() -> frozenset[Path]:
     """The folders that a submission can read: Python, its packages, the libraries they load."""
     own = {Path(path) for path in (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())}
     system = {Path(path) for path in ("/usr", "/lib", "/lib64", "/etc/fonts", "/sys/devices")}
     package = Path(checks.__file__).resolve().parent
-    return {path for path in own | system | {package} if path.is_dir()}
+    return frozenset(path for path in own | system | {package} if path.is_dir())
 
 
 def _works(fence: Callable[[], None]) -> bool:

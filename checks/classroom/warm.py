@@ -31,6 +31,7 @@ _SOON_NEEDED = (
     "checks.stepper",
     "IPython.display",
     "ipywidgets",
+    "landlock",
     "matplotlib.figure",
     "matplotlib.mathtext",
     "matplotlib.pyplot",

@@ -38,6 +38,7 @@ def warm() -> None:
     torch.nn.functional.cross_entropy(torch.stack([x, x]), torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
     repr(x)
     cage.seed()
+    fence.readable()
     intact.remember().settings()
     gc.collect()
     gc.freeze()  # a collection in a fork does not write to, and so copy, what is older than it
