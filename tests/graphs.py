@@ -14,6 +14,20 @@ from checks.judging import Case
 from checks.search import Search
 
 
+class EngineOnly(torch.autograd.Function):
+    """A function whose backward may be run by the engine only, as that of a checkpoint."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, u):
+        if torch._C._current_autograd_node() is None:
+            raise RuntimeError("only the engine may call this")
+        return u * 2
+
+
 @dataclass(frozen=True)
 class Graph:
     """A result, the tensors that gradients are asked for, and the names of the learner's cell."""

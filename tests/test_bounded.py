@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from graphs import GRAPHS, Graph, leaf, number, numbers
+from graphs import GRAPHS, EngineOnly, Graph, leaf, number, numbers
 
 from checks import backward
 from checks.diagnosis import explain
@@ -101,24 +101,10 @@ def test_the_second_answer_is_told_as_much_as_the_first():
 # -- where our pass cannot go ----------------------------------------------------------------------
 
 
-class Moody(torch.autograd.Function):
-    """A function whose backward may be run by the engine only."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x * 2
-
-    @staticmethod
-    def backward(ctx, u):
-        if torch._C._current_autograd_node() is None:
-            raise RuntimeError("not like this")
-        return u * 2
-
-
 def test_nothing_is_explained_where_a_node_cannot_be_called():
     # Mistake caught: an exception, or an explanation by a pass that is not autograd's.
     x = leaf(4, dtype=DOUBLE)
-    y = Moody.apply(torch.sin(x))
+    y = EngineOnly.apply(torch.sin(x))
     graph = Graph((y**2).sum(), {"x": x}, {"x": x, "y": y})
     assert graph.check(graph.true("x"), "x")
     for factor in (0.5, -1.0, 3.0):

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 import torch
-from graphs import GRAPHS, Graph, number, numbers
+from graphs import GRAPHS, EngineOnly, Graph, number, numbers
 
 import checks
 from checks import backward, settings
@@ -259,21 +259,8 @@ def test_an_entry_that_cannot_be_read_costs_that_entry():
 
 def test_a_step_that_cannot_be_called_leaves_the_truth_alone():
     # Mistake caught: a stumble, or a guess, where our own pass cannot go.
-    class Checkpointed(torch.autograd.Function):
-        """Refuses to be run by anyone but the engine."""
-
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, u):
-            if torch._C._current_autograd_node() is None:
-                raise RuntimeError("only the engine may call this")
-            return u * 2
-
     w = number(3)
-    z = Checkpointed.apply(w)
+    z = EngineOnly.apply(w)
     S = z - 17
     loss = S**2
     wrt = {"S": S, "z": z, "w": w}

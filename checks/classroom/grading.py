@@ -135,6 +135,12 @@ class _Run:
     ) -> None:
         self.sources, self.rosters = sources, rosters
         self.to, self.settings, self.bar, self.tell = to, settings, bar, tell
+        # What the marks of a lesson depend on beside the submission: the same for all of them.
+        about = _about(settings)
+        depends = {name: [text, about, bool(rosters[name])] for name, text in sources.items()}
+        self.prints = {
+            name: _hash(json.dumps(what, sort_keys=True).encode()) for name, what in depends.items()
+        }
         self.failed = 0
         self.without_roster = {name for name, roster in rosters.items() if roster == {}}
         self.broken: set[tuple[str, str]] = set()  # lessons, variants: no judge
@@ -196,12 +202,11 @@ class _Run:
         if roster and not variant:
             refused = f"{student} is not in the roster: which numbers were handed out is not known."
         task = Task(name, self.sources[name], variant, data, refused, self.settings)
-        depends = [task.source, _about(self.settings), bool(roster)]
         about = {
             "student": student,
             "assignment": name,
             "isolation": _isolation(self.settings),
-            "source": _hash(json.dumps(depends, sort_keys=True).encode()),
+            "source": self.prints[name],
             "submission": refused or _hash(data),
             "variant": variant,
         }
