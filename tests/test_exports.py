@@ -180,7 +180,10 @@ def test_no_result_is_overwritten(results: Path, form: str) -> None:
     assert len(stored(results)) == len(STUDENTS) + 1
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param(form, marks=needs_nbgrader if form == "nbgrader" else ()) for form in FORMATS],
+)
 def test_a_place_that_cannot_be_written_to_is_told(
     results: Path, tmp_path: Path, form: str, capsys: Any
 ) -> None:
