@@ -22,6 +22,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from itertools import pairwise
 
 import pygraphviz
 
@@ -37,6 +38,7 @@ FILL = {
     "current": "#fbe3d6",
 }
 
+WORDS = 75.0  # width of the words of a mark
 MARKS = {"marked": "look here", "current": "this step"}
 MARGIN, LEGEND, NARROWEST = 16.0, 34.0, 430.0
 FULL_LEGEND = 480.0  # on a narrower card its two halves would run into each other
@@ -76,6 +78,13 @@ def points(path: str) -> tuple[list[Point], Point | None]:
         else:
             curve.append((float(x), float(y)))
     return curve, tip
+
+
+def polyline(path: str) -> Iterator[Point]:
+    """Yield points along Graphviz's curve: on the lines that join its points, which keep near."""
+    curve, _ = points(path)
+    for (x0, y0), (x1, y1) in pairwise(curve):
+        yield from ((x0 + (x1 - x0) * k / 8, y0 + (y1 - y0) * k / 8) for k in range(8))
 
 
 class Figure:
@@ -175,19 +184,36 @@ class Figure:
             place = f'x="{number(x - width / 2 + 3)}" y="{number(y - height / 2 + 3)}"'
             drawn.insert(1, f'<rect {place} {inner} stroke="{INK}" stroke-width="1"/>')
         if kind in MARKS:
-            # A halo in the colour of the card keeps the words apart from a wire behind them.
-            halo = f' font-weight="bold" paint-order="stroke" stroke="{CARD}" stroke-width="5"'
-            size = SIZE["note"]
-            if self.graph.graph_attr["rankdir"] == "LR":
-                words = f"▲ {MARKS[kind]}"
-                drawn.append(
-                    text(x, y + height / 2 + 12, words, size=size, fill=GRADIENT, extra=halo)
-                )
-            else:
-                words = f"◀ {MARKS[kind]}"
-                beside = x + width / 2 + 45
-                drawn.append(text(beside, y, words, size=size, fill=GRADIENT, extra=halo))
+            drawn.append(self.mark(MARKS[kind], x, y, width, height))
         return drawn
+
+    def mark(self, words: str, x: float, y: float, width: float, height: float) -> str:
+        """Return the words that point at a node, where the fewest wires and numbers are."""
+        down, right = height / 2 + 12, width / 2 + 8
+        places = {"▲": (x - 5, y + down), "▼": (x - 5, y - down)}
+        if self.graph.graph_attr["rankdir"] != "LR":
+            places = {"◀": (x + right, y), "▶": (x - right - WORDS, y)}
+        sign = min(places, key=lambda sign: self.covered(*places[sign]))
+        line = f"{words} {sign}" if sign == "▶" else f"{sign} {words}"
+        # A halo in the colour of the card keeps the words apart from what is behind them.
+        style = f' font-weight="bold" paint-order="stroke" stroke="{CARD}" stroke-width="5"'
+        style += ' style="text-anchor:start"'
+        return text(*places[sign], line, size=SIZE["note"], fill=GRADIENT, extra=style)
+
+    def covered(self, left: float, y: float) -> int:
+        """How much of the graph the words of a mark would cover: points of wires, and labels."""
+
+        def inside(point: Point, wide: float = 0.0, high: float = 0.0) -> bool:
+            beside = left - wide < point[0] < left + WORDS + wide
+            return beside and abs(point[1] - y) < SIZE["note"] / 2 + high
+
+        along = (p for edge in self.placed.edges() for p in polyline(edge.attr["pos"]))
+        near = sum(inside(self.at(point)) for point in along)
+        for node in self.placed.nodes():
+            middle = node.attr["pos"].split(",")
+            wide, high = (36 * float(node.attr[side]) for side in ("width", "height"))
+            near += inside(self.at((float(middle[0]), float(middle[1]))), wide, min(high, 19))
+        return near
 
     def legend(self) -> list[str]:
         """Return the line at the top that says how to read the picture."""

@@ -4,13 +4,18 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import checks
+from checks import truth
+from checks.backward import is_leaf
 from checks.diagram import shown
 from checks.drawing import Drawing
+from checks.graph import Names
+from checks.illustration import wrong_step
 
 
 class Cubed(torch.autograd.Function):
@@ -312,3 +317,23 @@ def test_an_open_entry_is_not_told_by_the_picture_of_another():
     verdict = checks.gradient("5.4", given, of=loss, wrt={"s": s, "w": w})
     assert "look here" in picture_of(verdict)
     assert f"{gradients[0].item():.4g}" not in picture_of(verdict)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_no_wire_runs_through_the_words_that_point_at_a_step(graph):
+    # Below the middle of a product, "look here" lay on the wire of the factor that is asked for.
+    tensors = graph()
+    wrt = {name: tensor for name, tensor in tensors.items() if name != "loss"}
+    question = truth.ask(tensors["loss"], wrt)
+    for node in question.nodes:
+        if not is_leaf(node):
+            page = wrong_step(question, Names(), (), [node], []).draw()
+            found = re.search(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>. look here<', page)
+            left, foot = float(found[1]), float(found[2])
+            for bends in re.findall(r'<path d="M([^"]+)"', page):
+                x, y = (
+                    np.array([float(n) for n in re.findall(r"[-\d.]+", bends)]).reshape(-1, 2).T
+                )
+                along = np.linspace(0, len(x) - 1, 200)
+                x, y = (np.interp(along, range(len(x)), side) for side in (x, y))
+                assert not ((left < x) & (x < left + 70) & (foot - 8 < y) & (y < foot)).any()

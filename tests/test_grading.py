@@ -25,7 +25,7 @@ from checks.classroom.running import Settings
 
 pytestmark = needs_fences
 
-LIMITS = fence.Limits(seconds=1.0, memory=1024)
+LIMITS = fence.Limits(seconds=2.0, memory=1024)
 ROSTER = {f"{n:02}": row for n, row in enumerate(ROWS)}
 FORBIDDEN = {f"d{n:02}": name for n, name in enumerate(DEEDS)}
 LINGERS = {
