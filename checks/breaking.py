@@ -120,7 +120,7 @@ class Breaker:
         """The node, and the spans that end in it."""
         self.replay.spend(node)
         found = safely(lambda: [Site.of(node, arriving, self.values)])
-        for span in spans(node):
+        for span in safely(lambda: spans(node)):
             found += safely(partial(self._span_site, span, arriving))
         return found
 

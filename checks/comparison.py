@@ -126,7 +126,7 @@ def _pattern(answer: Tensor, truth: Tensor, sizes: Collection[int], resolution: 
         return "Your numbers are the right ones, transposed."
     for name, factor in _factors(sizes):
         if fits(factor * truth):
-            return f"It is consistent with a factor {name} too much or too few in one step."
+            return f"It is consistent with a factor {name} too much or too little in one step."
     if truth.numel() > 1 and not truth.is_complex() and _permuted(answer, truth, resolution):
         return "Your numbers are the right ones, in another order."
     return ""

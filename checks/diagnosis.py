@@ -38,12 +38,13 @@ def explain(search: Search, given: Given) -> list[Mistake]:
         return []
     believed = _CHANCE * given.alike(float(right.abs().max()) if right.numel() else 0.0)
     doubtful = given.numbers.numel() > 1 and believed < _MANY
-    found: dict[tuple[str, Node | None], Mistake] = {}
+    found: dict[tuple[str, tuple[Node | None, ...]], Mistake] = {}
     rivals: dict[tuple[complex, ...], float] = {}
     for candidate in search.candidates():
         mistake = candidate.mistake
-        if (mistake.name, mistake.node) not in found and given.is_given_by(candidate.gradient):
-            found[mistake.name, mistake.node] = mistake
+        place = (mistake.name, (mistake.node, *mistake.also))
+        if place not in found and given.is_given_by(candidate.gradient):
+            found[place] = mistake
         if doubtful and given.looks_like(candidate.gradient):
             key = tuple(candidate.gradient.flatten().tolist())
             rivals[key] = min(mistake.rank, rivals.get(key, mistake.rank))
@@ -92,7 +93,8 @@ def explained(mistakes: Sequence[Mistake], given: Given, names: Names) -> tuple[
         sentences.append("These numbers cannot tell the two apart.")
     steps = set(places(mistakes))
     if steps:
-        sentences.append(f"Look at {'that step' if len(steps) == 1 else 'both steps'} again.")
+        which = {1: "that step", 2: "both steps"}.get(len(steps), "these steps")
+        sentences.append(f"Look at {which} again.")
     return tuple(sentences)
 
 
@@ -126,17 +128,23 @@ def _on_the_way(search: Search, names: Names) -> tuple[str, ...]:
 def places(mistakes: Iterable[Mistake]) -> list[Node]:
     """The steps where the mistakes were made."""
     each = [m for mistake in mistakes for m in (mistake, mistake.other) if m is not None]
-    return list(dict.fromkeys(m.node for m in each if m.node is not None))
+    nodes = (node for m in each for node in (m.node, *m.also))
+    return list(dict.fromkeys(node for node in nodes if node is not None))
 
 
 def _said(mistake: Mistake, names: Names) -> str:
     """A mistake in words, with its step; two that came together with theirs."""
-    place = "" if mistake.node is None else f", at {_step(mistake.node, names)}"
+    place = "" if mistake.node is None else f", at {_steps((mistake.node, *mistake.also), names)}"
     if mistake.other is None:
         return f"{mistake.says}{place}"
     if mistake.other.node is mistake.node:
         return f"{mistake.says}, and {mistake.other.says}{place}"
     return f"{mistake.says}{place}, and {_said(mistake.other, names)}"
+
+
+def _steps(nodes: Sequence[Node], names: Names) -> str:
+    *others, last = dict.fromkeys(_step(node, names) for node in nodes)
+    return f"{', at '.join(others)} and at {last}" if others else last
 
 
 def _step(node: Node, names: Names) -> str:

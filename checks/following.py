@@ -30,6 +30,7 @@ from checks.wording import listed, what_came
 _FAULTY = (Outcome.WRONG, Outcome.INVALID)
 _BEGIN = "Begin with `{}`: on the way back it is the first that is not right."
 _FOLLOWS = "It is not the true gradient, but it follows from your own upstream gradient."
+_NOTHING = "It is zero because your own upstream gradient is zero: mend that first."
 _ROUNDED = "It follows from your own upstream gradient, which is right, but rounded too much."
 
 
@@ -84,6 +85,9 @@ def _entries(typed: Mapping[str, object], case: Case) -> dict[str, Verdict]:
 
         if follows(from_right):
             entries[name] = _following(name, _ROUNDED, 1.0)
+        elif follows(from_all) and not from_all[name].any():
+            # With a zero to go on from, nothing of this step is left to show.
+            entries[name] = _following(name, _NOTHING, 0.0)
         elif follows(from_all):
             entries[name] = _following(name, _FOLLOWS, current().follow_through)
         elif _tells(numbers[name], question, given.keys() - right - {name}, right):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor
@@ -161,7 +162,7 @@ def expression(node: Node, names: Names) -> str:
 def _expression(node: Node, names: Names, depth: int) -> str:
     inputs = [_operand(node, k, names, depth) for k in range(len(node.next_functions[:_WIDEST]))]
     inputs += [UNKNOWN] * (len(node.next_functions) > _WIDEST)
-    template = OPERATIONS.get(kind(node), ("", ""))[1] or f"{kind(node)}({{all}})"
+    template = OPERATIONS.get(kind(node), ("", ""))[1] or f"{_called(kind(node))}({{all}})"
     if template.endswith((")", ")}")) and "(" in template and not template.startswith("{"):
         inputs = [bare(operand) for operand in inputs]
     padded = [*inputs, UNKNOWN, UNKNOWN, UNKNOWN]
@@ -190,7 +191,17 @@ def operation(node: Node) -> str:
     """Say what kind of step a node is, in words: 'square', 'matrix product'."""
     if kind(node) == "Pow" and _exponent(node) == 2:
         return "square"
-    return OPERATIONS.get(kind(node), (kind(node), ""))[0]
+    return called(kind(node))
+
+
+def called(kind: str) -> str:
+    """The name of a kind of step, in words."""
+    return OPERATIONS.get(kind, (_called(kind), ""))[0]
+
+
+def _called(kind: str) -> str:
+    """What PyTorch's function is probably called: 'leaky_relu' for 'LeakyRelu'."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[0-9])(?=[A-Z][a-z])", "_", kind).lower()
 
 
 def operands(node: Node, names: Names) -> list[str]:
@@ -222,9 +233,10 @@ def _grouped(text: str) -> str:
 
 def bare(text: str) -> str:
     """Take off the brackets that an argument of a function does not need."""
-    inner = text[1:-1]
-    closed = text.startswith("(") and text.endswith(")") and "(" not in inner
-    return inner if closed else text
+    if not text.startswith("("):
+        return text
+    depths = list(accumulate((char == "(") - (char == ")") for char in text))
+    return text[1:-1] if depths.index(0) == len(text) - 1 else text
 
 
 def constant(node: Node, index: int) -> Tensor | None:
@@ -240,6 +252,8 @@ def constant(node: Node, index: int) -> Tensor | None:
 _SAVED_INPUTS: dict[str, tuple[str, ...]] = {
     "Addmm": ("", "mat1", "mat2"),
     "Baddbmm": ("", "batch1", "batch2"),
+    "BinaryCrossEntropy": ("self", "target"),
+    "BinaryCrossEntropyWithLogits": ("self", "target"),
     "Bmm": ("self", "mat2"),
     "Dot": ("self", "tensor"),
     "Mm": ("self", "mat2"),

@@ -28,6 +28,10 @@ _BY_HAND = (
     "This is the very tensor that autograd filled in (a `.grad`). "
     "Here the gradient is to be found by hand."
 )
+_TOO_FEW_DIGITS = (
+    "As far as its digits go, your answer fits. But it is rounded too much: give three significant "
+    "digits of every number."
+)
 _ROWS_AND_COLUMNS = (
     "Why: row i holds the derivatives of output i, and column j belongs to input j: "
     "`J[i, j]` = ∂y_i/∂x_j."
@@ -188,9 +192,11 @@ def _diagnosed(
     full = current().feedback == "full"
     given = _given(numbers, answer)
     search = _search(case, name, cuts)
-    mistakes = explain(search, given) if numbers.numel() <= _MOST_ENTRIES else []
     right = search.right if cuts and search.right is not None else None
     true = case.question.gradients[name] if right is None else right.cpu()
+    if given.is_rounded(true):
+        return Verdict(exercise, Outcome.WRONG, (_TOO_FEW_DIGITS,))
+    mistakes = explain(search, given) if numbers.numel() <= _MOST_ENTRIES else []
     noise = _noise(answer, case.question, name) if right is None else None
     pattern = full and not mistakes
     told = _differs(numbers, answer, true, _sizes(case.question), pattern=pattern, noise=noise)

@@ -63,6 +63,16 @@ class Given:
         """Whether the numbers are so many, and so exact, that they hardly fit by chance."""
         return self.numbers.numel() > 1 and self.alike() >= _TELLING
 
+    def is_rounded(self, gradient: Tensor) -> bool:
+        """Whether these are the numbers of `gradient` with too few digits: all that are there fit.
+
+        The largest must have two of them: one alone is no more than a guess.
+        """
+        if gradient.shape != self.numbers.shape or self._largest < 10 * self._unit:
+            return False
+        gap = (self.numbers - gradient.detach().cpu().to(self.numbers.dtype)).abs()
+        return bool((gap <= self._last_digits / 2 * (1 + 1e-9)).all())
+
     # -- how exact the numbers are -------------------------------------------------------------
 
     @cached_property
@@ -85,6 +95,14 @@ class Given:
         decimals = max((behind for _, behind in self._texts), default=0)
         smallest = self._largest * 10.0**-_MOST
         return max(10.0**-decimals, smallest) or 1.0
+
+    @cached_property
+    def _last_digits(self) -> float | Tensor:
+        """What one unit in the last digit of each number is; of a lone digit, that of them all."""
+        if self.numbers.is_complex():
+            return self._unit
+        own = [10.0**-behind if digits > 1 else self._unit for digits, behind in self._texts]
+        return torch.tensor(own, dtype=torch.float64).reshape(self.numbers.shape)
 
     @cached_property
     def _largest(self) -> float:

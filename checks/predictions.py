@@ -45,6 +45,8 @@ _ON_THE_LIST = {str.casefold(cause): cause for cause in CAUSES}
 _MOST_ENTRIES = 1000  # of a prediction of a shape, or of a few flags
 _NOT_SO = "Something else comes out."
 _NOT_THAT = "That is not what happens here. Go through the code line by line once more."
+_AN_ERROR = "An error does come. Go through the code line by line once more."
+_CHOICES = 'Expected: one of those that the exercise lists, in quotes, such as `"no error"`.'
 _CONFIRMED = "That is what comes out."
 _TEXTS = (str, torch.dtype, torch.layout, torch.device, torch.memory_format, type)
 
@@ -89,21 +91,17 @@ def error(exercise: str, predicted: object, attempt: Callable[[], object]) -> Ve
     if is_tensor(attempt) or not callable(attempt):
         sentence = f"The last argument of this check must be a function, but it is {a(attempt)}."
         return state(exercise, sentence)
-    causes = ", ".join(f'"{cause}"' for cause in CAUSES)
     if not issubclass(type(predicted), str):
-        return invalid(exercise, f"{what_came(predicted)} came. Expected: one of {causes}.")
+        return invalid(exercise, f"{what_came(predicted)} came. {_CHOICES}")
     guess = _ON_THE_LIST.get(" ".join(_folded(predicted).split()))
     if guess is None:
-        sentence = (
-            "This is none of the choices. The text of the exercise lists those to choose from"
-        )
-        return invalid(exercise, f"{sentence}; all that a check knows are {causes}.")
+        return invalid(exercise, f"This is none of the choices. {_CHOICES}")
     cause, message = _what_happens(attempt)
     if not cause:
         return state(exercise, f"Another error came than those on the list: {message}")
     if guess == cause:
-        return Verdict(exercise, Outcome.CORRECT, (f"This is what comes: {message}",))
-    return Verdict(exercise, Outcome.WRONG, (_NOT_THAT,))
+        return Verdict(exercise, Outcome.CORRECT, (f"This is what happens: {message}",))
+    return Verdict(exercise, Outcome.WRONG, (_AN_ERROR if guess == NO_ERROR else _NOT_THAT,))
 
 
 def _what_happens(attempt: Callable[[], object]) -> tuple[str, str]:

@@ -18,12 +18,13 @@ from torch import Tensor
 from checks import backward
 from checks.backward import Edge, Node
 from checks.breaking import Break, Breaker, safely
-from checks.graph import operation
+from checks.graph import kind, operation
 from checks.malrules import RESULT_RULES, MalRule, Result
 from checks.replay import Exhausted, Replay, Step
 from checks.truth import Question
 from checks.values import forward_values
 
+_REPEATED = ("local-one",)  # general mistakes that are made at every step of a kind, or at none
 _LARGEST_JACOBIAN = 400  # entries; larger ones are not tried for Jv
 
 
@@ -32,7 +33,8 @@ class Mistake:
     """One explanation of a wrong answer.
 
     `name` is the mal-rule's, `says` its sentence, `node` the place, `rank` how far from likely.
-    Where two mistakes came together, `other` is the second, and `name` joins both with "+".
+    Where it was made at several steps, `also` are the others. Where two mistakes came together,
+    `other` is the second, and `name` joins both with "+".
     """
 
     name: str
@@ -40,6 +42,7 @@ class Mistake:
     lesson: str
     rank: float
     node: Node | None = None
+    also: tuple[Node, ...] = ()
     other: Mistake | None = None
 
 
@@ -116,14 +119,19 @@ class Search:
 
     def _everywhere(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
         """The same mistake at every step where it can be made."""
-        alike: dict[tuple[str, int], list[Break]] = {}
+        alike: dict[tuple[str, int, str], list[Break]] = {}
         for broken in made:
             if broken.rule.kinds:
-                alike.setdefault((broken.rule.name, broken.variant), []).append(broken)
+                alike.setdefault((broken.rule.name, broken.variant, ""), []).append(broken)
+            elif broken.rule.name in _REPEATED and len(broken.place.next_functions) == 1:
+                key = (broken.rule.name, broken.variant, kind(broken.place))
+                alike.setdefault(key, []).append(broken)
         for group in alike.values():
-            if len(group) > 1:
-                changes = {b.place: breaker.again(b) for b in group}
-                yield from self._tried(_mistake(group[0].rule, group[0].place), changes)
+            places = dict.fromkeys(broken.place for broken in group)
+            if len(places) > 1:
+                first, *also = sorted(places, key=self.question.nodes.index)
+                mistake = replace(_mistake(group[0].rule, first), also=tuple(also))
+                yield from self._tried(mistake, {b.place: breaker.again(b) for b in group})
 
     def _statistics_constant(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
         """A mean, a variance and the like, as in a batch norm by hand, all held constant."""
@@ -160,7 +168,9 @@ class Search:
     def _results(self) -> Iterator[Candidate]:
         q, right, tensor = self.question, self._right, self.question.wrt[self.name]
         stored = tensor.grad if tensor.is_leaf else None
-        result = Result(right, stored, q.of.detach(), q.v, self._with_ones(), self._jacobian())
+        result = Result(
+            right, stored, q.of.detach(), q.v, self._with_ones(), self._jacobian(), self._further()
+        )
         for rule in RESULT_RULES:
             for gradient in safely(partial(rule.change, result)):
                 yield from self._telling(_mistake(rule, None), gradient)
@@ -184,6 +194,16 @@ class Search:
         rows = [self._weighted(row.reshape(v.shape)) for row in torch.eye(size, dtype=v.dtype)]
         found = [row.flatten() for row in rows if row is not None]
         return torch.stack(found) if len(found) == size else None
+
+    def _further(self) -> list[Tensor]:
+        """The gradients of what the tensor was made from, where they have its shape."""
+        node, number = self.replay.target
+        if backward.is_leaf(node):
+            return []
+        arriving = [None] * len(node._input_metadata)
+        arriving[number] = self._right
+        found = safely(lambda: backward.fitted(node, backward.call(node, tuple(arriving))))
+        return [g for g in found if g is not None and g.shape == self._right.shape]
 
     def _weighted(self, v: Tensor) -> Tensor | None:
         q = self.question

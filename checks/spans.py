@@ -74,11 +74,14 @@ def spans(node: Node) -> Iterator[Span]:
 
 def _softmax(node: Node) -> Span | None:
     """exp(z) / exp(z).sum(dim, keepdim=True), or times one over that sum."""
-    if kind(node) not in ("Div", "Mul"):
+    if kind(node) not in ("Div", "Mul") or len(node.next_functions) != 2:
         return None
     exponential, total = (_past_views(place) for place in node.next_functions)
     if kind(node) == "Mul":
-        inverse = _is(total, "Reciprocal") or getattr(total, "_saved_exponent", None) == -1
+        exponent = getattr(total, "_saved_exponent", None)  # a tensor, where it is a variable
+        inverse = _is(total, "Reciprocal") or (
+            isinstance(exponent, (int, float)) and exponent == -1
+        )
         total = _past_views(_input(total)) if total is not None and inverse else None
     if exponential is None or total is None or kind(exponential) != "Exp" or kind(total) != "Sum":
         return None
@@ -100,7 +103,7 @@ def _log_softmax(node: Node) -> Span | None:
         if softmax is not None:
             dims, bottom = softmax.dims, softmax.bottom
             return Span("LogSoftmax", node, bottom, dims, _log_softmax_derivative)
-    if kind(node) == "Sub":
+    if kind(node) == "Sub" and len(node.next_functions) == 2:
         bottom, normaliser = node.next_functions[0], _past_views(node.next_functions[1])
         if normaliser is not None and kind(normaliser) == "Log":
             normaliser = _past_views(_input(normaliser))  # log(exp(z).sum())

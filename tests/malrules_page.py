@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from checks.graph import OPERATIONS
+from checks.graph import called
 from checks.malrules import BROADCAST_RULES, MEETING_RULES, NODE_RULES, RESULT_RULES
 
 PAGE = Path(__file__).parent.parent / "checks" / "MALRULES.md"
@@ -31,7 +31,7 @@ def table():
 
 
 def _word(kind):
-    return _SPANS.get(kind) or OPERATIONS.get(kind, (kind, ""))[0]
+    return _SPANS.get(kind) or called(kind)
 
 
 def page(text):

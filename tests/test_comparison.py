@@ -122,12 +122,18 @@ def said(answer, truth=TRUTH, **how):
         (lambda t: t.T, "Your numbers are the right ones, transposed."),
         (lambda t: t.flip(0), "Your numbers are the right ones, in another order."),
         (lambda t: t * 0, "Your answer is all zeros."),
-        (lambda t: t * 2, "It is consistent with a factor of 2 too much or too few in one step."),
-        (lambda t: t / 2, "It is consistent with a factor of 2 too much or too few in one step."),
+        (
+            lambda t: t * 2,
+            "It is consistent with a factor of 2 too much or too little in one step.",
+        ),
+        (
+            lambda t: t / 2,
+            "It is consistent with a factor of 2 too much or too little in one step.",
+        ),
         (
             lambda t: t / 7,
-            "It is consistent with a factor of 7 (a number of entries) too much or too few in one "
-            "step.",
+            "It is consistent with a factor of 7 (a number of entries) too much or too little in "
+            "one step.",
         ),
     ],
 )

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from census import asked, chances, every_mistake
 from exercises import exercises
-from graphs import GRAPHS
+from graphs import GRAPHS, Graph, numbers
 
 import checks
 
@@ -115,3 +116,71 @@ def test_what_cannot_be_told_apart_is_said():
     either = "the derivative of the square is not applied fully, at the step"
     assert f"{either} `x ** 2`. Or when {either} `(exp(x ** 2)) ** 2`." in text
     assert "These numbers cannot tell the two apart. Look at both steps again." in text
+
+
+# -- what is said ----------------------------------------------------------------------------------
+
+
+def test_a_mistake_made_at_every_step_is_told_of_every_step():
+    # Mistake caught: it is said of one step alone. Who mends that one is wrong again.
+    X, *Ws = (numbers(4, 4, seed=seed, dtype=torch.float64) for seed in range(4))
+    Ws = [W.requires_grad_() for W in Ws]
+    h1 = torch.tanh(X @ Ws[0])
+    h2 = torch.tanh(h1 @ Ws[1])
+    y = torch.tanh(h2 @ Ws[2])
+    with torch.no_grad():
+        each = (1 - y**2) @ Ws[2] * (1 - h2**2) @ Ws[1] * (1 - h1**2)
+        last = (1 - y**2) @ Ws[2] * (1 - h2**2) @ Ws[1].T * (1 - h1**2)
+    names = {"X": X, "W1": Ws[0], "W2": Ws[1], "W3": Ws[2], "h1": h1, "h2": h2}
+    graph = Graph(y.sum(), {"W1": Ws[0]}, names)
+    said = str(graph.check(X.T @ each, "W1"))
+    assert "at the step `h2 @ W3` and at the step `h1 @ W2`" in said
+    assert said.count("← look here") == 2
+    assert "at the step `h2 @ W3`.\n" in str(graph.check(X.T @ last, "W1"))
+
+
+def soft_targets(x):
+    return F.cross_entropy(x, torch.full((3, 4), 0.25))
+
+
+ODD = {  # steps with other inputs than their kind mostly has
+    "soft targets": soft_targets,
+    "label smoothing": lambda x: F.cross_entropy(x, torch.tensor([0, 3, 1]), label_smoothing=0.1),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x).square().sum(),
+    "a variable exponent": lambda x: (x * 2**x).sum(),
+    "trapezoids": lambda x: torch.trapezoid(x**2).sum(),
+    "cosines": lambda x: F.cosine_embedding_loss(x, x.detach().flip(0), torch.ones(3)),
+}
+
+
+@pytest.mark.parametrize("of", ODD.values(), ids=ODD)
+def test_a_step_of_an_odd_form_does_not_silence_all(of):
+    # Mistake caught: what looks for softmax by hand trips over such a step, and nothing is said.
+    x = numbers(3, 4).requires_grad_()
+    loss = of(x)
+    (right,) = torch.autograd.grad(loss, x, retain_graph=True)
+    assert checks.gradient("1", -right, of=loss, wrt=x).mistakes
+
+
+@pytest.mark.parametrize("answer", [[0.087, -0.047, 0.14], [0.09, -0.05, 0.14]])
+def test_a_right_answer_with_too_few_digits_is_told_so(answer):
+    # Mistake caught: who has rounded too much is sent through all steps once more.
+    x = torch.tensor([1.3, -0.7, 2.1], requires_grad=True)
+    verdict = checks.gradient("1", answer, of=(x**2 / 30).sum(), wrt=x)
+    assert verdict.outcome == "wrong"
+    assert "rounded too much" in str(verdict)
+
+
+@pytest.mark.parametrize("answer", [0.7, 0.66, 0.64, 1])
+def test_a_guess_is_not_taken_for_rounding(answer):
+    # Mistake caught: one digit that fits by chance is called right "as far as its digits go".
+    x = torch.tensor(9.798, requires_grad=True)
+    assert "rounded" not in str(checks.gradient("1", answer, of=x**2 / 30, wrt=x))
+
+
+def test_what_was_never_accumulated_is_not_blamed_on_that():
+    # Mistake caught: four times the gradient of a pool is told to come from an old `.grad`.
+    x = numbers(1, 4, 4).requires_grad_()
+    loss = (F.max_pool2d(x, 2) ** 2).sum()
+    (right,) = torch.autograd.grad(loss, x, retain_graph=True)
+    assert "accumulated" not in checks.gradient("1", 4 * right, of=loss, wrt=x).mistakes

@@ -331,9 +331,7 @@ def test_no_wire_runs_through_the_words_that_point_at_a_step(graph):
             found = re.search(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>. look here<', page)
             left, foot = float(found[1]), float(found[2])
             for bends in re.findall(r'<path d="M([^"]+)"', page):
-                x, y = (
-                    np.array([float(n) for n in re.findall(r"[-\d.]+", bends)]).reshape(-1, 2).T
-                )
+                x, y = np.array([float(n) for n in re.findall(r"[-\d.]+", bends)]).reshape(-1, 2).T
                 along = np.linspace(0, len(x) - 1, 200)
                 x, y = (np.interp(along, range(len(x)), side) for side in (x, y))
                 assert not ((left < x) & (x < left + 70) & (foot - 8 < y) & (y < foot)).any()

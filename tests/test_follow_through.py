@@ -53,6 +53,14 @@ def test_what_follows_from_a_wrong_step_is_not_blamed():
     assert "follows from your own upstream gradient" in str(verdict.entries["w"])
 
 
+def test_nothing_is_earned_by_zeros():
+    # Mistake caught: who types zeros everywhere is wrong once, and paid for all that "follows".
+    verdict = line().check({"S": 0, "y_hat": 0, "w": 0})
+    assert verdict.credit == 0
+    assert verdict.sentences[0].startswith("Begin with `S`")
+    assert "your own upstream gradient is zero" in str(verdict.entries["w"])
+
+
 def test_a_chain_that_is_right_is_explained_once():
     # Mistake caught: each entry tells a part of what the last one tells as a whole.
     verdict = line().check({"S": -10, "y_hat": -10, "w": -40})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from checks.backward import Gradients
 from checks.graph import kind
-from checks.malrules.rule import MalRule, NodeRule, at, each, only, scaled
+from checks.malrules.rule import MalRule, NodeRule, Scaled, at, each, only, scaled
 from checks.site import NotKnownError, Site
 
 _MAX = ("Max", "Amax", "Min", "Amin")
@@ -25,9 +29,14 @@ def _product_itself(site: Site) -> list[Gradients]:
 
 
 def one_size(site: Site) -> list[Gradients]:
-    """Divided by the number of rows or of columns, where it should be by that of entries."""
-    sizes = {n for n in site.shape(0) if 1 < n < site.count}
+    """Divided by the number of rows, of columns or of all entries, not by that of its terms."""
+    sizes = _counts(site.shape(0)) - {site.count}
     return [site.put(0, site.right * (site.count / n)) for n in sorted(sizes)]
+
+
+def _counts(shape: Sequence[int]) -> set[int]:
+    """The numbers that a mean over some entries of a tensor may be divided by."""
+    return {*shape, math.prod(shape)} - {1}
 
 
 def _not_squared(site: Site) -> list[Gradients]:
@@ -39,13 +48,14 @@ def _not_squared(site: Site) -> list[Gradients]:
 
 
 def _divisor_one_size(site: Site) -> list[Gradients]:
-    """A sum over N · D entries that is divided by N · D: divided by N or by D alone."""
+    """A sum divided by the number of its terms: divided by another count, such as N alone."""
     total, _ = site.inputs[0]
     if total is None or kind(total) != "Sum" or site.x(1).numel() != 1:
         raise NotKnownError
     summed, number = total.next_functions[0]
     divisor = float(site.x(1))
-    sizes = {n for n in summed._input_metadata[number].shape if 1 < n < divisor}
+    counts = _counts(summed._input_metadata[number].shape)
+    sizes = counts - {divisor} if divisor in counts else set()
     return [site.put(0, site.right * (divisor / n)) for n in sorted(sizes)]
 
 
@@ -55,13 +65,14 @@ def _without_constant(site: Site) -> list[Gradients]:
     return [site.put(slot, site.u)] if site.x(1 - slot).numel() == 1 else []
 
 
-def _degrees_of_freedom(site: Site) -> float:
-    """N for N − 1 in the variance, or N − 1 for N."""
+def _degrees_of_freedom(site: Site) -> list[Gradients]:
+    """N for N − 1 in the variance, or N − 1 for N; or not divided at all."""
     saved = site.saved("correction")
     correction: float = 1 if saved is None else saved  # PyTorch's own, where none was given
     if correction not in (0, 1) or site.count == 1:
         raise NotKnownError
-    return (site.count - correction) / (site.count - 1 + correction)
+    own, other = site.count - correction, site.count - 1 + correction
+    return [Scaled.of(site.raw, own / other), Scaled.of(site.raw, own)]
 
 
 def _ties(site: Site) -> list[Gradients]:
@@ -119,7 +130,7 @@ ARITHMETIC_RULES: tuple[NodeRule, ...] = (
             at(0, lambda s: s.u), ("Div",), "1", 1, True),
     MalRule("division-twice", "the quotient is divided by its denominator twice",
             at(0, lambda s: s.raw_at(0) / s.x(1)), ("Div",), rank=3),
-    MalRule("divisor-one-size", "the sum is divided by the number of rows or of columns alone",
+    MalRule("divisor-one-size", "the sum is divided by another number than that of its terms",
             _divisor_one_size, ("Div",), "6", 2, True),
     MalRule("factor-left-out", "the other factor of the product is left out",
             _without_constant, ("Mul",), rank=2, pairs=True),
@@ -131,8 +142,8 @@ ARITHMETIC_RULES: tuple[NodeRule, ...] = (
             only(lambda s: s.u * s.arriving_at(1) / s.arriving_at(2)), ("Quotient",)),
     # reductions
     MalRule("mean-count", "the mean is differentiated like a sum",
-            scaled(lambda s: s.count), ("Mean",), "1", 1, True),
-    MalRule("mean-one-size", "the mean divides by the number of rows or of columns alone",
+            scaled(lambda s: s.count), ("Mean", "AvgPool2D"), "1", 1, True),
+    MalRule("mean-one-size", "the mean divides by another number than that of its terms",
             one_size, ("Mean",), "6", 2, True),
     MalRule("mean-twice", "the mean divides by its count twice",
             scaled(lambda s: 1 / s.count), ("Mean",), "1", 3),
@@ -143,12 +154,16 @@ ARITHMETIC_RULES: tuple[NodeRule, ...] = (
     MalRule("variance-factor", "the derivative of the square in the variance is not applied fully",
             scaled(lambda s: 0.5), ("Var",), "6"),
     MalRule("variance-count", "the variance is divided by another count",
-            scaled(_degrees_of_freedom), ("Var",), "6"),
+            _degrees_of_freedom, ("Var",), "6"),
     MalRule("norm-root", "the root of the norm is left out of its derivative",
             lambda s: [s.put(0, s.spread(s.u) * k * s.x(0)) for k in (1, 2)],
             ("LinalgVectorNorm",), "6"),
     MalRule("max-everywhere", "the gradient of the {operation} goes to every entry",
-            only(_everywhere), _MAX, "6", 1),
+            only(_everywhere), (*_MAX, "Logsumexp"), "6", 1),
+    MalRule("logsumexp-not-normalised", "the exponentials are not divided by their sum",
+            only(lambda s: s.spread(s.u) * torch.exp(s.x(0))), ("Logsumexp",), "6"),
+    MalRule("prod-itself", "the whole product is used where all the other factors belong",
+            only(lambda s: s.spread(s.u * s.y) + 0 * s.right), ("Prod",), rank=1),
     MalRule("max-ties", "another convention is used where several entries are equal",
             _ties, _MAX, "6"),
     MalRule("maximum-ties", "another convention is used where the two sides are equal",

@@ -7,11 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from checks import backward
 from checks.backward import Gradients
 from checks.malrules.rule import MalRule, NodeRule, only, scaled
 from checks.site import NotKnownError, Site
 
 _POW = ("Pow",)
+# Functions that bend where ReLU has its corner, and others without rules of their own.
+_LIKE_RELU = ("LeakyRelu", "Elu", "Silu", "Gelu", "Mish")
+_OTHERS = (*_LIKE_RELU, "LogSigmoid", "Atan", "Tan", "Sinh", "Cosh", "Log1P", "Expm1", "Rsqrt")
 
 _DERIVATIVES: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": torch.sign,
@@ -42,6 +46,15 @@ def _without_exponent(site: Site) -> list[Gradients]:
 def _integrated(site: Site) -> list[Gradients]:
     n = site.exponent
     return [] if n == -1 else [site.put(0, site.u * site.x(0) ** (n + 1) / (n + 1))]
+
+
+def _raised(site: Site) -> list[Gradients]:
+    n = site.exponent
+    return [site.put(0, site.u * n * site.x(0) ** (n + 1))] if n < 0 else []
+
+
+def _derived_twice(site: Site) -> list[Gradients]:
+    return [] if site.is_span else [backward.call(site.node, (site.right,))]
 
 
 def _by_prediction(site: Site) -> Tensor:
@@ -86,6 +99,8 @@ FUNCTION_RULES: tuple[NodeRule, ...] = (
             scaled(lambda s: 1 / s.exponent), _POW, rank=1, pairs=True),
     MalRule("power-exponent", "the exponent is not lowered in the derivative of the {operation}",
             only(lambda s: s.u * s.exponent * s.x(0) ** s.exponent), _POW),
+    MalRule("power-raised", "the exponent is raised, not lowered, in the derivative of the "
+            "{operation}", _raised, _POW),
     MalRule("power-without-exponent", "the exponent is lost in the derivative of the {operation}",
             _without_exponent, _POW, rank=3),
     MalRule("power-lowered-factor", "the lowered exponent is the factor in the derivative of the "
@@ -152,4 +167,10 @@ FUNCTION_RULES: tuple[NodeRule, ...] = (
             only(lambda s: s.u), ("Abs",), rank=1),
     MalRule("abs-itself", "the absolute value itself is used where its derivative belongs",
             only(lambda s: s.u * s.y), ("Abs",), rank=3),
+    MalRule("function-as-relu", "the {operation} is differentiated like ReLU",
+            only(lambda s: s.u * (s.x(0) > 0)), _LIKE_RELU, "6"),
+    MalRule("function-itself", "the {operation} itself is used where its derivative belongs",
+            only(lambda s: s.u * s.y), _OTHERS, rank=3),
+    MalRule("derivative-twice", "the derivative of the {operation} is multiplied in twice",
+            _derived_twice, (*_DERIVATIVES, *_OTHERS), "6", 4),
 )  # fmt: skip

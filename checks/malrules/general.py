@@ -201,6 +201,7 @@ class Result:
         v: the upstream gradient at that value, and whether it is all ones.
         ones: the gradient with ones for v; None where v is ones, or belongs to the learner.
         jacobian: J as a matrix, one row for each entry of `of`; None where it is large.
+        further: the gradients of what the tensor was made from, where they have its shape.
     """
 
     right: Tensor
@@ -209,14 +210,16 @@ class Result:
     v: Tensor
     ones: Tensor | None
     jacobian: Tensor | None
+    further: Sequence[Tensor] = ()
 
 
 ResultRule: TypeAlias = MalRule[Result, Tensor]
 
 
 def _accumulated(result: Result) -> list[Tensor]:
-    found = [times * result.right for times in (2, 3, 4, 5)]
-    return found if result.stored is None else [result.right + result.stored, *found]
+    if result.stored is None:
+        return []  # nothing has been accumulated: a factor has another cause
+    return [result.right + result.stored, *(times * result.right for times in (2, 3, 4, 5))]
 
 
 def _other_shapes(result: Result) -> list[Tensor]:
@@ -255,6 +258,8 @@ RESULT_RULES: tuple[ResultRule, ...] = (
     MalRule("accumulated", "the gradient is counted more than once, as where `.grad` still holds "
             "earlier backward passes", _accumulated,
             lesson="4", rank=3),
+    MalRule("one-step-too-far", "the chain rule goes one step too far, to what this tensor was "
+            "made from", lambda r: r.further, rank=4),
     MalRule("result-sign", "the sign of the whole gradient is turned around",
             lambda r: [-r.right], rank=3),
 )  # fmt: skip

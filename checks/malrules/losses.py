@@ -15,6 +15,8 @@ from checks.site import NotKnownError, Site
 _SOFTMAX = ("Softmax", "LogSoftmax")
 _NORM = ("NativeBatchNorm", "NativeLayerNorm", "CudnnBatchNorm")
 _MSE = ("MseLoss",)
+_OF_RESIDUALS = ("SmoothL1Loss", "HuberLoss", "SoftMarginLoss")
+_LOGITS = ("BinaryCrossEntropyWithLogits",)
 _NLL = ("NllLoss", "NllLoss2D", "BinaryCrossEntropy", "BinaryCrossEntropyWithLogits")
 
 
@@ -110,6 +112,24 @@ def _other_softmax_axis(site: Site) -> list[Gradients]:
     return [site.put(0, u - torch.exp(y) * u.sum(dim, keepdim=True)) for dim in dims]
 
 
+def _sigmoid_derivative(site: Site) -> Tensor:
+    s = torch.sigmoid(site.x(0))
+    return s * (1 - s)
+
+
+def _logit_for_probability(site: Site) -> Tensor:
+    s = torch.sigmoid(site.x(0))
+    return site.right * (site.x(0) - site.x(1)) / (s - site.x(1))
+
+
+def _one_term(site: Site) -> list[Gradients]:
+    """The binary cross-entropy −t·log(p) − (1 − t)·log(1 − p) with one of its terms alone."""
+    p, t = site.x(0), site.x(1)
+    whole = (p - t) / (p * (1 - p))
+    parts = (-t / p, (1 - t) / (1 - p), -t / p - (1 - t) / (1 - p))
+    return [site.put(0, site.right * part / whole) for part in parts]
+
+
 def _without_target(site: Site) -> list[Gradients]:
     count = site.count if site.averages else 1
     return [site.put(0, site.u * torch.sigmoid(site.x(0)) / count)] if site.has(0) else []
@@ -153,14 +173,23 @@ LOSS_RULES: tuple[NodeRule, ...] = (
     MalRule("nll-sign", "the minus sign of the log-likelihood is lost",
             scaled(lambda s: -1.0), _NLL, "6", 1, True),
     MalRule("bce-target", "the target is left out of the gradient of the cross-entropy",
-            _without_target, ("BinaryCrossEntropyWithLogits",), "6", 1),
+            _without_target, _LOGITS, "6", 1),
+    MalRule("bce-sigmoid-twice", "the derivative of the sigmoid is multiplied in, which the "
+            "cross-entropy of a logit contains already",
+            only(lambda s: s.right * _sigmoid_derivative(s)), _LOGITS, "6", 1),
+    MalRule("bce-sigmoid-left-out", "the derivative of the sigmoid is left out",
+            only(lambda s: s.right / _sigmoid_derivative(s)), _LOGITS, "6"),
+    MalRule("bce-logit", "the logit is used where the probability belongs",
+            only(_logit_for_probability), _LOGITS, "6"),
+    MalRule("bce-one-term", "a term of the cross-entropy is forgotten, or the inner minus sign of "
+            "one is lost", _one_term, ("BinaryCrossEntropy",), "6"),
     # mean squared error
     MalRule("mse-factor", "the derivative of the square is not applied fully",
             scaled(lambda s: 0.5), _MSE, rank=1, pairs=True),
     MalRule("mse-count", "the mean is differentiated like a sum",
-            scaled(_as_sum), _MSE, rank=1, pairs=True),
+            scaled(_as_sum), (*_MSE, *_OF_RESIDUALS), rank=1, pairs=True),
     MalRule("mse-averaged", "the sum is differentiated like a mean", scaled(_as_mean), _MSE),
-    MalRule("mse-one-size", "the mean divides by the number of rows or of columns alone",
+    MalRule("mse-one-size", "the mean divides by another number than that of its terms",
             lambda s: one_size(s) if s.averages else [], _MSE, "6", 2, True),
     MalRule("mse-turned", "the difference is taken the other way round",
             scaled(lambda s: -1.0), _MSE, rank=1, pairs=True),

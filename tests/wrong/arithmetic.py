@@ -1,6 +1,7 @@
 """Sums, differences, products, quotients, and what reduces many numbers to one."""
 
 import torch
+import torch.nn.functional as F
 
 from wrong.case import case, data, function_of_one, positive, upstream, variable, weighted
 
@@ -175,6 +176,27 @@ def divided_by_the_columns_alone():
     return graph, name, wrong / 5
 
 
+@case("mean-one-size", 3)
+def a_mean_of_rows_divided_by_the_columns():
+    X = variable(3, 5)
+    y = X.mean(dim=0)
+    return weighted(y, {"X": X}), "X", upstream(y).expand(3, 5) / 5
+
+
+@case("mean-one-size", 3)
+def a_mean_of_rows_divided_by_all():
+    X = variable(3, 5)
+    y = X.mean(dim=0)
+    return weighted(y, {"X": X}), "X", upstream(y).expand(3, 5) / 15
+
+
+@case("mean-count", 2)
+def a_pool_that_does_not_divide():
+    X = variable(1, 4, 6)
+    y = F.avg_pool2d(X, 2)
+    return weighted(y, {"X": X}), "X", upstream(y).repeat_interleave(2, 1).repeat_interleave(2, 2)
+
+
 @case("mean-twice")
 def divided_twice():
     graph, name, wrong = _squares(torch.mean)
@@ -207,6 +229,13 @@ def the_variance_divided_by_n():
     return weighted(y, {"x": x}), "x", upstream(y) * 2 * (x - x.mean()).detach() / 6
 
 
+@case("variance-count")
+def the_variance_not_divided():
+    x = variable(6)
+    y = x.var()
+    return weighted(y, {"x": x}), "x", upstream(y) * 2 * (x - x.mean()).detach()
+
+
 @case("norm-root")
 def a_length_as_if_squared():
     x = variable(5)
@@ -226,6 +255,27 @@ def the_maximum_hands_on_to_all():
     X = variable(3, 4)
     y = X.max(dim=1).values
     return weighted(y, {"X": X}), "X", upstream(y)[:, None].expand(3, 4)
+
+
+@case("max-everywhere")
+def the_log_of_a_sum_hands_on_to_all():
+    X = variable(3, 4)
+    y = X.logsumexp(dim=1)
+    return weighted(y, {"X": X}), "X", upstream(y)[:, None].expand(3, 4)
+
+
+@case("logsumexp-not-normalised")
+def exponentials_not_divided():
+    X = variable(3, 4)
+    y = X.logsumexp(dim=1)
+    return weighted(y, {"X": X}), "X", upstream(y)[:, None] * torch.exp(X.detach())
+
+
+@case("prod-itself")
+def the_whole_product_of_a_row():
+    X = variable(3, 4)
+    y = X.prod(dim=1)
+    return weighted(y, {"X": X}), "X", (upstream(y) * y.detach())[:, None].expand(3, 4)
 
 
 # -- ties ------------------------------------------------------------------------------------------

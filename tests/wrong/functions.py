@@ -1,6 +1,7 @@
 """Powers and functions of one variable."""
 
 import torch
+import torch.nn.functional as F
 from graphs import number
 
 from wrong.case import case, data, function_of_one, positive, upstream, variable, weighted
@@ -198,3 +199,14 @@ def a_composition_as_a_product():
     at = x.detach()
     wrong = upstream(y) * (torch.exp(g) * g + torch.exp(g) * torch.cos(at)).detach()
     return weighted(y, {"x": x}, g=g), "x", wrong
+
+
+# -- functions without rules of their own ----------------------------------------------------------
+
+function_of_one("power-raised", lambda x: x**-2, lambda x: -2 / x)
+function_of_one("function-as-relu", F.leaky_relu, lambda x: (x > 0).double())
+function_of_one("function-as-relu", F.silu, lambda x: (x > 0).double())
+function_of_one("function-itself", F.gelu, F.gelu)
+function_of_one("function-itself", torch.atan, torch.atan)
+function_of_one("derivative-twice", torch.tanh, lambda x: (1 - torch.tanh(x) ** 2) ** 2)
+function_of_one("derivative-twice", torch.sin, lambda x: torch.cos(x) ** 2)

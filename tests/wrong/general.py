@@ -84,6 +84,23 @@ def a_norm_treated_as_a_constant():
     return weighted(y, {"x": x}, length=length), "x", upstream(y) / length.detach()
 
 
+@case("one-step-too-far")
+def the_logits_for_the_probabilities():
+    z = variable(6)
+    p = torch.sigmoid(z)
+    loss = ((p - data(6)) ** 2).sum()
+    at_z = (2 * (p - data(6)) * p * (1 - p)).detach()
+    return Graph(loss, {"p": p}, {"z": z, "p": p, "loss": loss}), "p", at_z
+
+
+@case("local-one", 5)
+def no_activation_is_differentiated():
+    # At every tanh: where at one alone, other numbers come out.
+    X, W1, W2 = data(7, 4), variable(4, 4), variable(4, 4, seed=1)
+    y = torch.tanh(torch.tanh(X @ W1) @ W2)
+    return weighted(y, {"W1": W1}, X=X, W2=W2), "W1", X.T @ (upstream(y) @ W2.detach().T)
+
+
 function_of_one("sign", lambda x: torch.tan(x), lambda x: -1 / torch.cos(x) ** 2, 4)
 
 

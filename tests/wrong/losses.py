@@ -197,6 +197,58 @@ def two_classes_without_the_target():
     return Graph(loss, {"z": z}, {"z": z, "t": t}), "z", torch.sigmoid(z.detach()) / 6
 
 
+def _two_classes():
+    z, t = variable(6), torch.tensor([0.0, 1, 1, 0, 1, 0], dtype=torch.float64)
+    loss = F.binary_cross_entropy_with_logits(z, t)
+    p = torch.sigmoid(z.detach())
+    return Graph(loss, {"z": z}, {"z": z, "t": t}), "z", (z.detach(), p, t)
+
+
+@case("bce-sigmoid-twice")
+def the_sigmoid_differentiated_once_more():
+    graph, name, (_, p, t) = _two_classes()
+    return graph, name, (p - t) * p * (1 - p) / 6
+
+
+@case("bce-sigmoid-left-out")
+def the_gradient_at_the_probability():
+    graph, name, (_, p, t) = _two_classes()
+    return graph, name, (p - t) / (p * (1 - p)) / 6
+
+
+@case("bce-logit")
+def the_logit_for_the_probability():
+    graph, name, (z, _, t) = _two_classes()
+    return graph, name, (z - t) / 6
+
+
+def _probabilities():
+    z, t = variable(6), torch.tensor([0.0, 1, 0.25, 0, 1, 0.75], dtype=torch.float64)
+    p = torch.sigmoid(z)
+    loss = F.binary_cross_entropy(p, t)
+    return Graph(loss, {"z": z}, {"z": z, "p": p, "t": t}), "z", (p.detach(), t)
+
+
+@case("bce-one-term")
+def only_the_first_half():
+    graph, name, (p, t) = _probabilities()
+    return graph, name, -t / p * p * (1 - p) / 6
+
+
+@case("bce-one-term")
+def the_inner_minus_lost():
+    graph, name, (p, t) = _probabilities()
+    return graph, name, (-t / p - (1 - t) / (1 - p)) * p * (1 - p) / 6
+
+
+@case("mse-count", 2)
+def a_smooth_loss_that_does_not_divide():
+    P, T = variable(7), data(7, seed=1)
+    loss = F.smooth_l1_loss(P, T)
+    wrong = torch.clamp((P - T).detach(), -1, 1)
+    return Graph(loss, {"P": P}, {"P": P, "T": T}), "P", wrong
+
+
 @case("nll-count", 2)
 def two_classes():
     z, t = variable(6), torch.tensor([0.0, 1, 1, 0, 1, 0], dtype=torch.float64)
