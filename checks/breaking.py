@@ -41,6 +41,7 @@ class Break:
         rule: the mal-rule.
         place: the step.
         variant: which of the rule's variants it is.
+        slots: the inputs to which something else is handed on.
         changes: what the step (or several) hand on instead.
         answer: or, what is taken for the answer there and then.
         factor: or, how many times the right gradient comes out.
@@ -49,6 +50,7 @@ class Break:
     rule: MalRule[Any, Any]
     place: Node
     variant: int = 0
+    slots: tuple[int, ...] = ()
     changes: Mapping[Node, Step] = field(default_factory=dict)
     answer: Tensor | None = None
     factor: float | None = None
@@ -161,15 +163,17 @@ class Breaker:
                 yield Break(rule, site.node, variant, answer=changed)
             elif isinstance(changed, Scaled) and site.node in self.replay.bridges:
                 yield Break(rule, site.node, variant, factor=changed.factor)
-            elif self._differs(site, changed):
+            elif slots := self._changed(site, changed):
                 changes = {site.node: _always(_sent(site, changed))}
-                yield Break(rule, site.node, variant, changes)
+                yield Break(rule, site.node, variant, slots, changes)
 
-    def _differs(self, site: Site, changed: Gradients) -> bool:
-        """Whether anything else is handed on, where it makes a difference."""
-        return any(
-            self.replay.matters(place) and not _same(one, other)
-            for place, one, other in zip(site.inputs, changed, site.raw, strict=True)
+    def _changed(self, site: Site, changed: Gradients) -> tuple[int, ...]:
+        """The inputs to which something else is handed on, where it makes a difference."""
+        places = zip(site.inputs, changed, site.raw, strict=True)
+        return tuple(
+            slot
+            for slot, (place, one, other) in enumerate(places)
+            if self.replay.matters(place) and not _same(one, other)
         )
 
     def _is_of_two(self, node: Node) -> bool:
@@ -201,7 +205,7 @@ class Breaker:
         right = self.replay.clean.handed_on[node]
         for variant, gradient in enumerate(safely(partial(rule.change, broadcast))):
             sent = as_they_are(node, (*right[:slot], gradient, *right[slot + 1 :]))
-            yield Break(rule, node, variant, {node: _always(sent)})
+            yield Break(rule, node, variant, changes={node: _always(sent)})
 
     def _at_meeting(
         self, sources: Sequence[tuple[Node, int]], rule: MalRule[Meeting, Counted]
@@ -210,7 +214,7 @@ class Breaker:
         shared = {k for k, node in enumerate(nodes) if self.replay.leads(node, nodes)}
         for variant, counted in enumerate(rule.change(Meeting(len(sources), frozenset(shared)))):
             changes = self._counted(dict(zip(sources, counted.times, strict=True)))
-            yield Break(rule, nodes[counted.shown], variant, changes)
+            yield Break(rule, nodes[counted.shown], variant, changes=changes)
 
     def _counted(self, times: Mapping[tuple[Node, int], int]) -> dict[Node, Step]:
         """What is handed on where each of some contributions is counted so many times."""

@@ -119,19 +119,24 @@ class Search:
 
     def _everywhere(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
         """The same mistake at every step where it can be made."""
-        alike: dict[tuple[str, int, str], list[Break]] = {}
+        groups: dict[tuple[object, ...], list[Break]] = {}
         for broken in made:
-            if broken.rule.kinds:
-                alike.setdefault((broken.rule.name, broken.variant, ""), []).append(broken)
-            elif broken.rule.name in _REPEATED and len(broken.place.next_functions) == 1:
-                key = (broken.rule.name, broken.variant, kind(broken.place))
-                alike.setdefault(key, []).append(broken)
-        for group in alike.values():
-            places = dict.fromkeys(broken.place for broken in group)
-            if len(places) > 1:
-                first, *also = sorted(places, key=self.question.nodes.index)
+            name = broken.rule.name
+            if broken.rule.kinds:  # on the way to one input of each step, or wherever it can be
+                groups.setdefault((name, broken.variant), []).append(broken)
+                groups.setdefault((name, broken.slots), []).append(broken)
+            elif name in _REPEATED and len(broken.place.next_functions) == 1:
+                groups.setdefault((name, kind(broken.place)), []).append(broken)
+        tried = set()
+        for group in groups.values():
+            first_at_each = {b.place: b for b in reversed(group)}
+            members = frozenset((b.place, b.variant) for b in first_at_each.values())
+            if len(members) > 1 and (group[0].rule.name, members) not in tried:
+                tried.add((group[0].rule.name, members))
+                first, *also = sorted(first_at_each, key=self.question.nodes.index)
                 mistake = replace(_mistake(group[0].rule, first), also=tuple(also))
-                yield from self._tried(mistake, {b.place: breaker.again(b) for b in group})
+                changes = {place: breaker.again(b) for place, b in first_at_each.items()}
+                yield from self._tried(mistake, changes)
 
     def _statistics_constant(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
         """A mean, a variance and the like, as in a batch norm by hand, all held constant."""
@@ -200,7 +205,7 @@ class Search:
         node, number = self.replay.target
         if backward.is_leaf(node):
             return []
-        arriving = [None] * len(node._input_metadata)
+        arriving: list[Tensor | None] = [None] * len(node._input_metadata)
         arriving[number] = self._right
         found = safely(lambda: backward.fitted(node, backward.call(node, tuple(arriving))))
         return [g for g in found if g is not None and g.shape == self._right.shape]
