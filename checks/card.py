@@ -41,7 +41,7 @@ FILL = {
 WORDS = 75.0  # width of the words of a mark
 MARKS = {"marked": "look here", "current": "this step"}
 MARGIN, LEGEND, NARROWEST = 16.0, 34.0, 430.0
-FULL_LEGEND = 480.0  # on a narrower card its two halves would run into each other
+FULL_LEGEND = 540.0  # on a narrower card its two halves would run into each other
 SIZE = {
     "leaf": 16,
     "constant": 16,
