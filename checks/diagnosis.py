@@ -24,6 +24,8 @@ from checks.search import Mistake, Search
 _SAID = 2  # of several explanations, this many are named
 _LISTED = 6  # steps to check again
 _CHANCE = 0.03  # of the answers that look like one, so many may be explained by mistakes
+# Of the last step, or of a matrix times a vector, these are two names of one mistake.
+_SYNONYMS = ({"ones-for-v", "upstream-ignored"}, {"jv", "matvec-not-transposed"})
 _MANY = 1000  # more candidates than a search has
 
 
@@ -69,6 +71,8 @@ def _likeliest(mistakes: list[Mistake]) -> list[Mistake]:
 
 def _alike(mistake: Mistake, other: Mistake) -> bool:
     """Whether two say the same: at one step, or the same at a step and the one that feeds it."""
+    if {mistake.name, other.name} in _SYNONYMS:
+        return True
     if mistake.node is None or other.node is None:
         return mistake.node is other.node
     fed = {node for node, _ in (*mistake.node.next_functions, *other.node.next_functions)}

@@ -58,6 +58,7 @@ def judge_several(exercise: str, answer: object, case: Case) -> Verdict:
     entries = {
         name: e if name == first else replace(e, picture=None) for name, e in entries.items()
     }
+    _said_once(entries)
     several = sum(entry.outcome in _FAULTY for entry in entries.values()) > 1
     sentences = (_BEGIN.format(first),) if several and first and not _is_exam() else ()
     mistakes = tuple(m for entry in entries.values() for m in entry.mistakes)
@@ -90,7 +91,7 @@ def _entries(typed: Mapping[str, object], case: Case) -> dict[str, Verdict]:
             entries[name] = _following(name, _NOTHING, 0.0)
         elif follows(from_all):
             entries[name] = _following(name, _FOLLOWS, current().follow_through)
-        elif _tells(numbers[name], question, given.keys() - right - {name}, right):
+        elif _tells(name, numbers, question, given.keys() - right - {name}, right):
             entries[name] = _without_reason(name, case)
         else:
             entries[name] = wrong(name, numbers[name], typed[name], case, name, cuts)
@@ -102,27 +103,41 @@ def _entries(typed: Mapping[str, object], case: Case) -> dict[str, Verdict]:
     return entries
 
 
+def _said_once(entries: dict[str, Verdict]) -> None:
+    """Leave out of all entries but the first that they follow: their heads say it, too."""
+    following = [name for name, e in entries.items() if e.sentences == (_FOLLOWS,)]
+    for name in following[1:]:
+        entries[name] = replace(entries[name], sentences=())
+
+
 def _following(name: str, sentence: str, worth: float) -> Verdict:
     told = () if _is_exam() else (sentence,)
     return Verdict(name, Outcome.WRONG, told, follows=True, worth=worth)
 
 
 def _tells(
-    numbers: Tensor, question: Question, still_open: Collection[str], found: Collection[str]
+    name: str,
+    numbers: Mapping[str, Tensor],
+    question: Question,
+    still_open: Collection[str],
+    found: Collection[str],
 ) -> bool:
     """Whether wrong numbers are the right ones of a gradient that is still to be found.
 
-    Who takes one gradient for another, and is told so, is told the other.
+    Who takes one gradient for another, and is told so, is told the other. Not where the two are
+    merely exchanged: then both have been found.
     """
 
-    def among(names: Collection[str]) -> bool:
-        others = (question.gradients[name] for name in names)
-        return any(
-            other.shape == numbers.shape and bool(agrees(numbers, other.to(numbers.dtype)).all())
-            for other in others
-        )
+    def is_that_of(given: str, other: str) -> bool:
+        true, came = question.gradients[other], numbers.get(given)
+        if came is None or came.shape != true.shape:
+            return False
+        return bool(agrees(came, true.to(came.dtype)).all())
 
-    return among(still_open) and not among(found)
+    taken = [other for other in still_open if is_that_of(name, other)]
+    if any(is_that_of(name, other) for other in found):
+        return False
+    return any(not is_that_of(other, name) for other in taken)
 
 
 def _without_reason(name: str, case: Case) -> Verdict:

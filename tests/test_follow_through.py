@@ -50,7 +50,7 @@ def test_what_follows_from_a_wrong_step_is_not_blamed():
     )
     assert verdict.entries["S"].mistakes == ("power-factor",)
     assert verdict.mistakes == ("power-factor",)
-    assert "follows from your own upstream gradient" in str(verdict.entries["w"])
+    assert "follows from your own upstream gradient" in str(verdict.entries["y_hat"])
 
 
 def test_nothing_is_earned_by_zeros():
@@ -59,6 +59,23 @@ def test_nothing_is_earned_by_zeros():
     assert verdict.credit == 0
     assert verdict.sentences[0].startswith("Begin with `S`")
     assert "your own upstream gradient is zero" in str(verdict.entries["w"])
+
+
+def test_two_gradients_that_are_exchanged_are_told_why():
+    # Mistake caught: the very mistake of the exercise is passed over in silence, lest it tell the
+    # other answer, which the learner has typed already.
+    a, b = number(3), number(-5)
+    graph = Graph((a * b) ** 2, {"a": a, "b": b}, {"a": a, "b": b})
+    right = {"a": float(graph.true("a")), "b": float(graph.true("b"))}
+    exchanged = graph.check({"a": right["b"], "b": right["a"]})
+    assert exchanged.mistakes == ("product-swapped", "product-swapped")
+    assert graph.check({"a": right["b"], "b": 1.2345}).mistakes == ()
+
+
+def test_that_it_follows_is_said_once():
+    # Mistake caught: after one early mistake the same sentence stands there a dozen times.
+    text = str(line().check({"S": -5, "y_hat": -5, "w": -20}))
+    assert text.count("follows from your own upstream gradient") == 1
 
 
 def test_a_chain_that_is_right_is_explained_once():

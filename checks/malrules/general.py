@@ -251,7 +251,8 @@ RESULT_RULES: tuple[ResultRule, ...] = (
             lesson="6", rank=1),
     MalRule("jv", "the Jacobian is multiplied with v from the other side", _from_the_other_side,
             lesson="2", rank=1),
-    MalRule("ones-for-v", "the rows of the Jacobian are added up without the weights v",
+    MalRule("ones-for-v", "the rows of the Jacobian are added up without the weights v, the "
+            "upstream gradient",
             lambda r: _optional(r.ones) if r.v.numel() > 1 else [], lesson="2"),
     MalRule("value-as-start", "the backward pass starts with the value of the result, where the "
             "gradient of the result belongs", _value_as_start, rank=3),
