@@ -27,6 +27,7 @@ from unittest import mock
 import torch
 
 SECONDS = 5.0  # that one call may take
+_LONGEST_IMPORT = 60.0  # seconds that are granted where a module is imported
 _SLICE = 0.05  # seconds after which an interrupt is noticed on Windows
 _PATIENCE = 1.0  # seconds for which a function that takes too long is asked to stop
 _KEPT = 200  # characters of what is printed
@@ -103,8 +104,8 @@ class Cage:
         """
         try:
             self._jobs.put((function, calls))
-            deadline = time.monotonic() + SECONDS
-            while time.monotonic() < deadline:
+            begun = time.monotonic()
+            while (waited := time.monotonic() - begun) < SECONDS or self._is_importing(waited):
                 try:
                     return self._done.get(timeout=_SLICE)
                 except Empty:
@@ -121,6 +122,19 @@ class Cage:
                 self._done.put([_called(function, arguments) for arguments in calls])
         except TimeUpError:
             return
+
+    def _is_importing(self, waited: float) -> bool:
+        """Whether the function waits for a module, which is not its fault.
+
+        PyTorch imports some of its parts when they are first used. To stop in the middle of that
+        would leave half a module behind, for the whole notebook.
+        """
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        while frame is not None and waited < _LONGEST_IMPORT:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return True
+            frame = frame.f_back
+        return False
 
     def _stop(self) -> None:
         """End the function. What waits outside of Python is left behind, and ends when it wakes."""

@@ -30,6 +30,7 @@ _CHANGEABLE = (
     "Called twice with the same input, your function does not give the same. Does it use random "
     "numbers, or a variable of the notebook that changes from call to call?"
 )
+_SECOND_TIME = "Your function was called twice with the same input. The first time all went well."
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,17 @@ class Examiner:
     _started: float = field(default_factory=time.monotonic)
     _failed: float = math.inf
 
-    def fault(self, recipe: Recipe) -> Fault | None:
+    def fault(self, recipe: Recipe, *, hurry: bool = True) -> Fault | None:
         """What is wrong on an input; None where nothing is, or where it cannot be used.
+
+        In a hurry, None comes also where it is too late to look for a smaller input.
 
         Raises:
             Stop: something is wrong that is wrong everywhere, or the forward function is.
         """
         if recipe in self._found:
             return self._found[recipe]
-        if self._is_late():
+        if self._is_late() and hurry:
             return None
         made = self.made(recipe)
         found = None if made is None else self._examined(made)
@@ -214,5 +217,8 @@ def _require_same(first: Fault, second: Fault) -> None:
         for name, g in first.given.items()
         if g.numel() and name in second.given and g.shape == second.given[name].shape
     )
-    if not alike:
-        raise Stop(Fault(Outcome.WRONG, (_CHANGEABLE,)))
+    if alike:
+        return
+    if first.outcome is Outcome.CORRECT and second.outcome is Outcome.INVALID:
+        raise Stop(Fault(Outcome.INVALID, (_SECOND_TIME, *second.says)))
+    raise Stop(Fault(Outcome.WRONG, (_CHANGEABLE,)))

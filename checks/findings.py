@@ -18,6 +18,7 @@ from checks.wording import listed
 
 _FEWEST = 10  # inputs; with fewer, nothing is shown to be right
 _MOST_SHOWN = 12  # numbers of what came back
+_SURELY = 12  # inputs on which every gradient is looked at, however long it takes
 _NOTHING = "It returned nothing there: on some way through it, a `return` or a value is missing."
 
 
@@ -79,6 +80,11 @@ def _names(examiner: Examiner, fault: Fault) -> list[str]:
     names = set(fault.wrong)
     if fault.outcome is Outcome.WRONG:
         kinds, every = examiner.asked.kinds, set(examiner.asked.gives)
+
+        # Which of them are right must not depend on how slow the function is.
+        for place in inputs.telling(kinds)[:_SURELY]:
+            found = examiner.fault(place, hurry=False)
+            names |= set(found.wrong if found else ())
 
         def another(recipe: Recipe) -> bool:
             found = examiner.fault(recipe)

@@ -23,7 +23,7 @@ FLAGS = [
 ]
 TOKEN = "secret"
 PATIENCE = 120_000  # milliseconds: long enough for a busy machine
-expect.set_options(timeout=PATIENCE / 4)
+expect.set_options(timeout=PATIENCE)
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 # What a script that is given to JupyterLab may speak of.
@@ -95,7 +95,11 @@ def serving(course: Path, home: Path) -> Iterator[str]:
         yield f"{address}/?token={TOKEN}"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 @contextmanager

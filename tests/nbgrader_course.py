@@ -29,6 +29,7 @@ class Course:
         config = Config()
         config.CourseDirectory.root = str(folder)
         config.CourseDirectory.course_id = "course"
+        config.Execute.timeout = 300
         teacher = folder / "source" / self.name / f"{self.name}.ipynb"
         teacher.parent.mkdir(parents=True)
         teacher.write_text(json.dumps(notebook(read(source), Version.SOLUTION)), encoding="utf-8")

@@ -59,7 +59,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # two of Playwright's in one process cannot be
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab on a copy of the course: what is typed here must not end up in anybody's."""
     course, home = tmp_path_factory.mktemp("course"), tmp_path_factory.mktemp("home")
@@ -92,7 +92,7 @@ def marked_wrong(name: str, lesson: Lesson) -> Locator:
 
 def soon(ask: Callable[[], Any], wanted: Any) -> None:
     """What JupyterLab draws when it finds the time has to be there before long."""
-    for _ in range(100):
+    for _ in range(1000):
         if (found := ask()) == wanted:
             return
         time.sleep(0.1)

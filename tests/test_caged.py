@@ -80,10 +80,19 @@ def test_a_slow_function_is_refused(monkeypatch):
 def test_the_notebook_can_be_interrupted():
     # Mistake caught: KeyboardInterrupt is taken for the function's own error, or does not come
     # through; the function runs on.
-    with nothing_disturbed():
-        threading.Timer(0.3, _thread.interrupt_main).start()
-        with pytest.raises(KeyboardInterrupt):
-            tanh(forever)
+    begun = threading.Event()
+
+    def loudly_forever(u, x):
+        begun.set()
+        forever(u, x)
+
+    def interrupt():
+        begun.wait()
+        _thread.interrupt_main()
+
+    with nothing_disturbed(), pytest.raises(KeyboardInterrupt):
+        threading.Thread(target=interrupt, daemon=True).start()
+        tanh(loudly_forever)
     assert not [t for t in threading.enumerate() if t.name == "checks.rule"]
     assert tanh(right_tanh)
 
@@ -310,3 +319,44 @@ def test_in_a_kernel(tmp_path):
     assert "in `raises`, line 3 of its cell: `return upstream[5] * x`" in text
     assert [output.output_type for output in last] == ["stream", "display_data"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_imports_a_module_is_not_stopped_halfway(tmp_path, monkeypatch):
+    # Mistake caught: PyTorch imports SymPy for a second, or for ten on a slow machine, when autograd
+    # is first handed an upstream gradient. Stopped there, the half module breaks the notebook.
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("checks.caged.SECONDS", 0.3)
+
+    def imports(u, x):
+        import slow_to_import
+
+        assert slow_to_import.whole
+        return right_tanh(u, x)
+
+    assert tanh(imports)
+
+
+def test_a_function_that_fails_the_second_time_is_told_how():
+    # Mistake caught: "it does not give the same" is all that is said of an error, or of a process
+    # that had to be ended.
+    calls = iter([1])
+
+    def spent(u, x):
+        next(calls)
+        return right_tanh(u, x)
+
+    text = str(tanh(spent))
+    assert "The first time all went well." in text and "StopIteration" in text
+
+
+def test_a_gradient_that_there_was_no_time_for_is_not_called_right(monkeypatch):
+    # Mistake caught: a slow function, or a busy machine, earns half of the points.
+    monkeypatch.setattr("checks.examine._SHRINKING", 0.0)
+    bad = checks.rule(
+        "6.2",
+        lambda u, a, b: (-u * b, u * a if len(a) < 2 else 2 * u * a),
+        of=torch.mul,
+        shapes={"a": ("N",), "b": ("N",)},
+    )
+    assert {str(entry.outcome) for entry in bad.entries.values()} == {"wrong"}

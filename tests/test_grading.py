@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from classroom import NAME, POINTS, hand_in, lesson_in, scores, stored, submission
-from fenced import ISOLATION, marked_processes, marking_threads, needs_fences
+from fenced import ISOLATION, marking_threads, needs_fences, until_none_is_left
 from hostile import DEEDS, ROWS, Row, deed
 
 from checks.classroom import fence
@@ -25,7 +25,8 @@ from checks.classroom.running import Settings
 
 pytestmark = needs_fences
 
-LIMITS = fence.Limits(seconds=2.0, memory=1024)
+# Enough for a function that is called 358 times, also where eight at once share two cores.
+LIMITS = fence.Limits(seconds=5.0, memory=1024)
 ROSTER = {f"{n:02}": row for n, row in enumerate(ROWS)}
 FORBIDDEN = {f"d{n:02}": name for n, name in enumerate(DEEDS)}
 LINGERS = {
@@ -102,7 +103,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
         patch.setenv("CHECKS_TEST", identity)
         patch.setenv("TMPDIR", str(folder / "tmp"))
         graded, told = mark(folder, jobs=8)  # most of them only wait
-    yield Class(folder, graded, told, marked_processes(identity), before)
+    yield Class(folder, graded, told, until_none_is_left(identity), before)
     local.close()
     tcp.close()
 

@@ -155,14 +155,16 @@ def hub(machine: Path) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(960):
             try:
                 if requests.get(f"{address}/hub/health", timeout=30).ok:
                     break
-            except requests.ConnectionError:
+            except requests.RequestException:
                 pass
             assert running.poll() is None, (state / "log").read_text()
             time.sleep(0.25)
+        else:
+            pytest.fail((state / "log").read_text())
         yield address
     finally:
         running.terminate()  # it ends the proxy and the students' servers, too

@@ -45,7 +45,7 @@ def mark(
         folder / "submitted",
         [folder / "source" / f"{NAME}.md"],
         folder / to,
-        Settings(fence.Limits(seconds=5.0, memory=1024), ISOLATION),
+        Settings(fence.Limits(seconds=60.0, memory=1024), ISOLATION),
         students=students,
         executor=executor,
         tell=told.append,

@@ -427,8 +427,11 @@ def test_a_folder_inside_the_learners_folder_counts(
     assert kept(mine) == ["1.1"]
 
 
-def test_notebooks_that_write_at_the_same_time_lose_nothing(mine: Path) -> None:
+def test_notebooks_that_write_at_the_same_time_lose_nothing(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Read, add, replace, without a lock: the second overwrites what the first has added.
+    monkeypatch.setattr("checks.marks.PATIENCE", 60)  # not how long one of them waits
     start = threading.Barrier(6)
 
     def work(kernel: int) -> None:

@@ -26,6 +26,15 @@ from backward_rules import (
 import checks
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_hurry():
+    """On a busy machine the time for looking for a smaller input may be over too early."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("checks.examine._SHRINKING", 600.0)
+        patch.setattr("checks.examine._BUDGET", 600.0)
+        yield
+
+
 @functools.cache
 def refused(name):
     """What is said of a wrong function; several tests look at the same."""
@@ -199,7 +208,8 @@ def test_twenty_runs_say_the_same(name):
 SCRIPT = """
 import sys
 sys.path[:0] = [{tests!r}, "."]
-import torch, checks
+import torch, checks, checks.examine
+checks.examine._SHRINKING = checks.examine._BUDGET = 600.0
 if {first}:
     import local_constants
 from backward_rules import WRONG, RIGHT

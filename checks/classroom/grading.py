@@ -164,11 +164,11 @@ class _Run:
 
     def _wind_up(self, marking: Mapping[Future[dict[str, Any]], _Job]) -> None:
         """Store what is being marked at this moment; begin with nothing more."""
-        running = {future: job for future, job in marking.items() if not future.cancel()}
-        if running:
-            count = f"{len(running)} are" if len(running) > 1 else "one is"
-            self.tell(f"Interrupted: {count} still being marked. A second Ctrl-C ends at once.")
         try:
+            running = {future: job for future, job in marking.items() if not future.cancel()}
+            if running:
+                count = f"{len(running)} are" if len(running) > 1 else "one is"
+                self.tell(f"Interrupted: {count} still being marked. A second Ctrl-C ends at once.")
             for future in as_completed(running):
                 self._finish(running[future], future)
         except KeyboardInterrupt as error:

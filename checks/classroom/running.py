@@ -112,7 +112,7 @@ class Run:
         """Run again, with everything that was left aside."""
         if self._aside:
             self._aside = set()
-            self._once()
+            self._until_it_comes_through()
 
     def without(self, label: str, why: str) -> None:
         """Run again, without the cells of an exercise whose function ended the process."""

@@ -19,7 +19,7 @@ from mutations.errata import Erratum
 from mutations.plan import Mutation
 
 CAUGHT, SURVIVED = "caught", "SURVIVED"
-_LONGEST = 120  # seconds for one file of tests; who hangs longer is noticed
+LONGEST = 120  # seconds for one file of tests; who hangs longer is noticed
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def tried(mutation: Mutation, copy: Copy, sound: Sound, course: str) -> Result:
     if isinstance(mutation.change, Erratum):
         by, seconds = put_back(mutation.change, mutation, copy, sound)
     else:
-        found = copy.tests(mutation.tests, mutation.files(), _LONGEST)
+        found = copy.tests(mutation.tests, mutation.files(), LONGEST)
         by, seconds = noticed(found["code"], found["output"]), found["seconds"]
         if by:
             sound.require(copy, found["test"])
@@ -151,7 +151,7 @@ def noticed(code: int | None, output: str) -> str:
     if code == 0:
         return ""
     if code is None:
-        return f"a test that takes longer than {_LONGEST} s"
+        return f"a test that takes longer than {LONGEST} s"
     failed = re.search(r"^(?:FAILED|ERROR) (\S+(?:::.*?)?)(?: - .*)?$", output, re.MULTILINE)
     return failed[1] if failed else "Python itself crashed"
 
