@@ -322,8 +322,8 @@ def test_in_a_kernel(tmp_path):
 
 
 def test_what_imports_a_module_is_not_stopped_halfway(tmp_path, monkeypatch):
-    # Mistake caught: PyTorch imports SymPy for a second, or for ten on a slow machine, when autograd
-    # is first handed an upstream gradient. Stopped there, the half module breaks the notebook.
+    # Mistake caught: PyTorch imports SymPy, for ten seconds on a slow machine, when autograd is first
+    # handed an upstream gradient. Stopped there, the half module breaks the notebook.
     (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1)\nwhole = True\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("checks.caged.SECONDS", 0.3)
