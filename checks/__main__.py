@@ -182,7 +182,8 @@ def release(arguments: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
         return 1
     for one in done:
-        print(f"{one.path}: {one.exercises} exercises, {one.points:g} points")
+        exercises = "1 exercise" if one.exercises == 1 else f"{one.exercises} exercises"
+        print(f"{one.path}: {exercises}, {one.points:g} points")
     return 0
 
 
@@ -243,7 +244,8 @@ def collect(arguments: argparse.Namespace) -> int:
     if not done.written:
         print("Nothing was collected.", file=sys.stderr)
         return 1
-    print(f"Collected in {arguments.to}: {len(done.written)} notebooks. Next: `checks grade`.")
+    number = f"{len(done.written)} notebook{'s' * (len(done.written) != 1)}"
+    print(f"Collected in {arguments.to}: {number}. Next: `checks grade {arguments.to} …`.")
     return 1 if done.refused else 0
 
 

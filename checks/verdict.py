@@ -26,6 +26,7 @@ _SYMBOL = {
     Outcome.UNANSWERED: "○",
     Outcome.INVALID: "!",
 }
+_UNBROKEN = 40  # characters of code that are not broken into two lines
 _COLOUR = {
     Outcome.CORRECT: "var(--jp-success-color1, #2e7d32)",
     Outcome.WRONG: "var(--jp-error-color1, #c62828)",
@@ -153,5 +154,10 @@ class CheckFailed(AssertionError):
 
 
 def inline(sentence: str) -> str:
-    """HTML of a sentence: what stands between backticks is code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(sentence, quote=False))
+    """HTML of a sentence: what stands between backticks is code, which is not broken if short."""
+
+    def code(found: re.Match[str]) -> str:
+        style = ' style="white-space: nowrap"' if len(found[1]) <= _UNBROKEN else ""
+        return f"<code{style}>{found[1]}</code>"
+
+    return re.sub(r"`([^`]*)`", code, html.escape(sentence, quote=False))

@@ -292,6 +292,8 @@ def test_the_command_refuses_to_mark_without_fences(
     monkeypatch.setattr(sys, "argv", [*line, "--to", str(tmp_path / "results")])
     assert main() == 2 and "--unfenced" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--unfenced"])
+    assert main() == 2 and "There is no notebook in" in capsys.readouterr().err
+    hand_in(tmp_path / "submitted", "ada", submission())
     assert main() == 0 and "WITHOUT FULL FENCES" in capsys.readouterr().err
 
 

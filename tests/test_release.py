@@ -293,6 +293,7 @@ def test_rosters_of_every_spreadsheet(tmp_path: Path, text: str, students: list[
     ("data", "problem"),
     [
         (b"name,email\na,b\n", "no column `student`"),
+        (b"name\nanna\n", "is called `name`"),  # or there is a student of that name
         (b"student\n\n", "There are no students"),
         (b"", "There are no students"),
         (b"anna\nbo\nanna\n", "anna stands 2 times"),
@@ -303,6 +304,16 @@ def test_a_roster_that_cannot_be_used(tmp_path: Path, data: bytes, problem: str)
     (tmp_path / "roster.csv").write_bytes(data)
     with pytest.raises(RosterError, match=problem):
         roster(tmp_path / "roster.csv")
+
+
+def test_only_a_source_can_be_released(source: Path, tmp_path: Path) -> None:
+    # The mistake: a solution notebook goes out as it is, as the text of one cell.
+    built = tmp_path / "05_small.ipynb"
+    built.write_text("{}")
+    with pytest.raises(LessonError, match="is a notebook. Give the source"):
+        release([built], tmp_path / "out")
+    with pytest.raises(LessonError, match="There is no lesson at"):
+        release([tmp_path / "nowhere.md"], tmp_path / "out")
 
 
 def test_from_the_command_line(source: Path, tmp_path: Path) -> None:

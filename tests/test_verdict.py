@@ -75,7 +75,7 @@ def test_what_is_shown_cannot_break_the_page():
     verdict = Verdict('<img src=x onerror="1">', Outcome.INVALID, ("A `<script>` came & went.",))
     _, html, _ = shown(verdict)
     assert "<script>" not in html and "<img" not in html
-    assert "<code>&lt;script&gt;</code> came &amp; went." in html
+    assert ">&lt;script&gt;</code> came &amp; went." in html
 
 
 def test_the_summary_is_json_and_tells_every_outcome():

@@ -76,7 +76,13 @@ def _grade(arguments: argparse.Namespace, workers: Cluster | None) -> int:
             executor=workers.executor if workers else None,
             tell=_tell, progress=_bar,
         )  # fmt: skip
-    print(f"{graded.number} submissions; results in {arguments.to}. Next: `checks report`.")
+    if not graded.number:
+        return _refused(
+            f"There is no notebook in {arguments.submitted}. Expected: "
+            "STUDENT/ASSIGNMENT/NOTEBOOK.ipynb, or STUDENT_anything.ipynb."
+        )
+    number = f"{graded.number} submission{'s' * (graded.number != 1)}"
+    print(f"{number}; results in {arguments.to}. Next: `checks report {arguments.to}`.")
     return 1 if graded.failed else 0
 
 
@@ -86,6 +92,8 @@ def _folder(submitted: Path) -> Iterator[Path]:
     if not submitted.is_file():
         yield submitted
         return
+    if submitted.suffix == ".ipynb":
+        raise CollectError(f"{submitted} is one notebook. Give the folder that it lies in.")
     with tempfile.TemporaryDirectory(prefix="checks-") as folder:
         unpack(submitted, Path(folder))
         yield Path(folder)

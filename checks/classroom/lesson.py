@@ -59,7 +59,14 @@ class Lesson:
 
 
 def read(path: Path) -> Lesson:
-    """Read a lesson from its file. Raises LessonError, or OSError where there is no file."""
+    """Read a lesson from its file. Raises LessonError."""
+    if path.suffix == ".ipynb":
+        source = f"notebooks/source/{path.stem}.md"
+        raise LessonError(f"{path} is a notebook. Give the source of the lesson: {source}.")
+    if not path.is_file():
+        raise LessonError(
+            f"There is no lesson at {path}. Expected: notebooks/source/05_backpropagation.md, say."
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

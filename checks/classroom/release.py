@@ -125,6 +125,8 @@ def roster(path: Path) -> list[str]:
         RosterError: there is no such column, nobody in it, or somebody twice.
         OSError: the file cannot be read.
     """
+    if not path.is_file():
+        raise RosterError(f"There is no roster at {path}.")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -135,6 +137,8 @@ def roster(path: Path) -> list[str]:
     column = next((header.index(name) for name in STUDENT_COLUMNS if name in header), None)
     if column is None and any(len(row) > 1 for row in rows):
         raise RosterError(f"{path.name} has no column `student` or `student_id`.")
+    if column is None and header[:1] and header[0] in ("name", "names", "id", "students"):
+        raise RosterError(f"The column of {path.name} is called `{header[0]}`, and not `student`.")
     rows = rows if column is None else rows[1:]
     students = [row[column or 0].strip() for row in rows if len(row) > (column or 0)]
     students = [student for student in students if student]
