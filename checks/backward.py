@@ -15,8 +15,10 @@ with `retain_grad()`. The tests compare the two, bit by bit, for every kind of n
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
@@ -25,6 +27,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import get_gradient_edge
+
+from checks.wording import a, is_tensor
 
 Node: TypeAlias = Any  # torch.autograd.graph.Node, whose stub leaves out what is used here
 Edge: TypeAlias = tuple[Node, int]  # a node and the number of one of its (forward) outputs
@@ -36,7 +40,7 @@ Rule: TypeAlias = Callable[[Node, Gradients, Gradients], Gradients]
 
 # Python's view of a node lives on with the node. When PyTorch frees a chain of nodes that were all
 # looked at, it recurses, and some ten thousand of them overflow the stack: the kernel dies.
-_MOST_NODES = 5_000
+MOST_NODES = 5_000
 
 
 class TooLargeError(RuntimeError):
@@ -105,8 +109,8 @@ def _leading(root: Node, targets: Collection[Node]) -> set[Node]:
             leads[node] = node in targets or any(leads.get(child) for child in _children(node))
         elif node not in leads:
             leads[node] = False
-            if len(leads) > _MOST_NODES:
-                raise TooLargeError(f"more than {_MOST_NODES} steps")
+            if len(leads) > MOST_NODES:
+                raise TooLargeError(f"more than {MOST_NODES} steps")
             stack.append((node, True))
             stack.extend((child, False) for child in _children(node) if child not in leads)
     return {node for node, found in leads.items() if found}
@@ -168,20 +172,35 @@ def call(node: Node, arriving: Gradients) -> Gradients:
     if type(node).name(node) == "CheckpointFunctionBackward":
         # It would call `backward()` inside, which writes to the `.grad` of every parameter.
         raise RuntimeError("checkpoint(…, use_reentrant=True) works with `backward()` only")
+    # What it gets and what it gives are copied: its author may compute in place.
     filled = [
-        torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if g is None else g
+        torch.zeros(meta.shape, dtype=meta.dtype, device=meta.device) if g is None else g.clone()
         for g, meta in zip(arriving, node._input_metadata, strict=True)
     ]
-    with torch._C._EnableTorchFunction():
+    with torch._C._EnableTorchFunction(), _silenced():
         result = _tuple(BackwardCFunction.apply(node, *filled))  # type: ignore[no-untyped-call]
     # It returns one gradient per argument, also for arguments that are no tensors.
     needed = node.needs_input_grad
-    if len(result) < len(needed):
+    surplus = any(extra is not None for extra in result[len(needed) :])
+    if len(result) < len(needed) or surplus:
         raise RuntimeError(
             f"{type(node).name(node)} returned {len(result)} gradients for {len(needed)} arguments"
         )
-    gradients = (g for g, need in zip(result, needed, strict=False) if need)
+    gradients = (_copied(node, g) for g, need in zip(result, needed, strict=False) if need)
     return tuple(None if child is None else next(gradients) for child, _ in node.next_functions)
+
+
+def _copied(node: Node, gradient: object) -> Tensor | None:
+    if gradient is not None and not is_tensor(gradient):
+        raise RuntimeError(f"{type(node).name(node)} returned {a(gradient)} for a gradient")
+    return None if gradient is None else gradient.clone()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Show nothing of what the notebook's code prints: a check runs it many times."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
 
 
 def _is_python_function(node: Node) -> bool:

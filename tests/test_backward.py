@@ -522,7 +522,29 @@ class TooFew(torch.autograd.Function):
         return gradient
 
 
-@pytest.mark.parametrize("function, arguments", [(WrongShape, 1), (TooFew, 2)])
+class TooMany(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 2, gradient
+
+
+class NoTensor(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 3
+
+
+@pytest.mark.parametrize(
+    "function, arguments", [(WrongShape, 1), (TooFew, 2), (TooMany, 1), (NoTensor, 1)]
+)
 def test_what_the_engine_refuses_is_refused(function, arguments):
     # Mistake caught: a gradient of the wrong shape or number would be passed on as the truth.
     inputs = [leaf(3) for _ in range(arguments)]
@@ -531,6 +553,31 @@ def test_what_the_engine_refuses_is_refused(function, arguments):
         torch.autograd.grad(result, inputs, torch.ones(3), retain_graph=True)
     with pytest.raises(RuntimeError, match="returned"):
         ours(result, inputs, torch.ones(3))
+
+
+class InPlace(torch.autograd.Function):
+    """Computes in the tensor that it is given, and in one that it keeps."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.kept = torch.ones_like(x)
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        print("something went through here")
+        return ctx.kept.copy_(gradient.mul_(2))
+
+
+def test_what_a_function_does_in_place_stays_with_it(capsys):
+    # Mistake caught: the learner's v, or what was seen before, is another after a second pass. Or
+    # what a function prints is shown once for each of many passes.
+    x = leaf(3)
+    result, v = InPlace.apply(x), torch.ones(3)
+    (first,) = ours(result, [x], v)
+    ours(result, [x], 5 * v)
+    assert first.tolist() == [2, 2, 2] and v.tolist() == [1, 1, 1]
+    assert capsys.readouterr().out == ""
 
 
 def test_reentrant_checkpointing_is_refused():

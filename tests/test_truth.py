@@ -3,6 +3,7 @@
 import pytest
 import torch
 from snapshot import nothing_disturbed
+from torch.utils.checkpoint import checkpoint
 
 from checks import engine, states, truth
 from checks.states import StateError
@@ -256,6 +257,37 @@ def test_upstream_gradients_of_another_dtype(dtype):
 
 def raises(x):
     raise ValueError("too bad.")
+
+
+class DoublesInPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.mul_(2)
+
+
+def test_the_upstream_gradient_stays_the_learner_s():
+    # Mistake caught: a Function that computes in place changes v, and then the right answer is
+    # refused; also where the engine calls it.
+    w, v = leaf(1.0, 2.0), torch.tensor([3.0, 5.0])
+    question = truth.ask(DoublesInPlace.apply(w), {"w": w}, v)
+    assert question.gradients["w"].tolist() == [6, 10]
+    _ = question.rounding("w", 0.0), question.seen
+    assert question.gradients["w"].tolist() == [6, 10]
+    engine.gradients(question.of, question.wrt, question.v)
+    assert v.tolist() == [3, 5]
+
+
+def test_a_checkpoint_that_cannot_be_differentiated_is_named():
+    # Mistake caught: "run the cells again", which helps nobody.
+    w = leaf(1.0, 2.0)
+    loss = checkpoint(lambda x: (x * 2).sum(), w, use_reentrant=True)
+    with pytest.raises(StateError, match="cannot be checked step by step") as caught:
+        _ = gradients(loss, {"w": w}, called="loss")
+    assert "again" not in str(caught.value)
 
 
 class Silent(Exception):
