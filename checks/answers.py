@@ -123,10 +123,12 @@ def resolution(answer: object) -> float:
 
 def shares_storage(answer: object, tensor: Tensor | None) -> bool:
     """Whether an answer is the memory of `tensor`: itself, a view, its array, a list of views."""
-    if tensor is None or tensor.layout is not torch.strided or tensor.is_meta:
+    if tensor is None:
         return False
-    address = tensor.untyped_storage().data_ptr()
-    return address != 0 and any(_address(leaf) == address for leaf in leaves(answer))
+    address = _address(tensor)
+    return any(
+        leaf is tensor or (address != 0 and _address(leaf) == address) for leaf in leaves(answer)
+    )
 
 
 def as_tensor(answer: object) -> Tensor:
@@ -273,8 +275,10 @@ def _address(leaf: object) -> int:
     """Where the memory of an array begins; 0 for what has none that can be known."""
     try:
         own = _plain(leaf) if is_tensor(leaf) else _from_numpy(leaf) if is_numpy(leaf) else None
-        if own is None or own.layout is not torch.strided or own.is_meta:
+        if own is None or own.is_meta:
             return 0
+        if own.layout is not torch.strided:
+            own = own._values() if own.is_sparse else own.values()
         return own.untyped_storage().data_ptr()
     except Exception:
         return 0  # an unreadable answer is not autograd's own; `read` says what it is

@@ -25,8 +25,8 @@ from checks.verdict import Outcome, Picture, Verdict
 from checks.why import why
 
 _BY_HAND = (
-    "This is the very tensor that autograd filled in (a `.grad`). "
-    "Here the gradient is to be found by hand."
+    "This is the very tensor that stands in `.grad`, where autograd puts its gradients. Here the "
+    "numbers are to be found by hand: type them, or compute them in a name of their own."
 )
 _TOO_FEW_DIGITS = (
     "As far as its digits go, your answer fits. But it is rounded too much: give three significant "
@@ -63,7 +63,7 @@ def judge(exercise: str, answer: object, case: Case, name: str) -> Verdict:
 def judge_jacobian(exercise: str, answer: object, question: Question) -> Verdict:
     """Judge a Jacobian. It is computed only for an answer of its shape: it may be very large."""
     (wrt,) = question.wrt.values()
-    if answers.shares_storage(answer, _stored_gradient(wrt)):
+    if answers.shares_storage(answer, _stored_gradient(question, next(iter(question.wrt)))):
         return invalid(exercise, _BY_HAND)
     shape = (*question.of.shape, *wrt.shape)
     try:
@@ -86,7 +86,7 @@ def read(exercise: str, answer: object, case: Case, name: str) -> Tensor | Shape
 
     A verdict where they cannot be compared at all; the error where their shape is another one.
     """
-    if answers.shares_storage(answer, _stored_gradient(case.question.wrt[name])):
+    if answers.shares_storage(answer, _stored_gradient(case.question, name)):
         return invalid(exercise, _BY_HAND)
     true = case.question.gradients[name]
     try:
@@ -251,7 +251,8 @@ def _search(case: Case, name: str, cuts: Mapping[Edge, Tensor]) -> Search:
 # -- the notebook around ---------------------------------------------------------------------------
 
 
-def _stored_gradient(tensor: Tensor) -> Tensor | None:
+def _stored_gradient(question: Question, name: str) -> Tensor | None:
+    tensor = question.own.get(name, question.wrt[name])
     # Asking any other tensor for `.grad` makes PyTorch warn.
     return tensor.grad if tensor.is_leaf or tensor.retains_grad else None
 

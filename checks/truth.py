@@ -8,7 +8,7 @@ node cannot be called by itself, `torch.autograd.grad` is asked (`engine`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,13 +31,15 @@ _UNITS = 64  # so many roundings are granted to an entry that is nothing but rou
 class Question:
     """What a check asks of PyTorch: the gradient of `of`, weighted with `v`, at each of `wrt`.
 
-    `called` is the name under which the learner knows `of`; it is used in messages only.
+    `called` is the name under which the learner knows `of`; it is used in messages only. `own` are
+    the learner's tensors, where `wrt` holds copies of them, which a function was called with.
     """
 
     of: Tensor
     wrt: Mapping[str, Tensor]
     v: Tensor
     called: str = "of"
+    own: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def root(self) -> Edge:
@@ -201,13 +203,14 @@ def ask(
     """
     if not wrt:
         raise StateError("`wrt` is empty: no tensor is given to take a gradient with respect to.")
-    inputs = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
+    own = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
+    inputs = own
     if not is_tensor(of) and callable(of):
-        inputs = {name: fresh(tensor) for name, tensor in inputs.items()}
+        inputs = {name: fresh(tensor) for name, tensor in own.items()}
         of, called = evaluate(of, inputs), states.FUNCTION
     result = states.checked_result(of, called)
     inputs = {name: states.tracked(name, tensor) for name, tensor in inputs.items()}
-    question = Question(result, inputs, states.checked_upstream(v, result, called), called)
+    question = Question(result, inputs, states.checked_upstream(v, result, called), called, own)
     with states.explained(called):
         reached = {question.root}.union(*(node.next_functions for node in question.nodes))
         for name, edge in question.edges.items():
@@ -222,13 +225,19 @@ def ask_jacobian(of: object, wrt: Mapping[str, object], *, called: str = "of") -
     Raises:
         StateError: as `ask`.
     """
-    inputs = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
+    own = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
+    inputs = own
     if not is_tensor(of) and callable(of):
-        inputs = {name: fresh(tensor) for name, tensor in inputs.items()}
+        inputs = {name: fresh(tensor) for name, tensor in own.items()}
         of, called = evaluate(of, inputs), states.FUNCTION
     result = states.checked_result(of, called)
+    if result.is_complex() or any(tensor.is_complex() for tensor in inputs.values()):
+        raise StateError(
+            "A Jacobian of complex numbers is not one matrix, so it cannot be checked here. Give "
+            "real tensors."
+        )
     zeros = torch.zeros(result.shape, dtype=result.dtype, device=result.device)
-    return ask(result, inputs, zeros, called=called)
+    return replace(ask(result, inputs, zeros, called=called), own=own)
 
 
 def jacobian(question: Question) -> Tensor:

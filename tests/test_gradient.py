@@ -201,6 +201,58 @@ def test_the_gradient_that_autograd_filled_in_is_pointed_out():
     assert checks.gradient("5.1", truth(), of=loss, wrt=w)
 
 
+def test_a_stored_gradient_is_pointed_out_where_of_is_a_function():
+    # Mistake caught: the function is called with copies, and the copies have no `.grad`.
+    w = torch.tensor([1.5, -2.0], requires_grad=True)
+    y = w * w
+    y.sum().backward()
+
+    def function(x):
+        return (x * x).sum()
+
+    verdicts = [
+        checks.gradient("5.1", w.grad, of=function, wrt=w),
+        checks.gradient("5.1", {"w": w.grad}, of=function, wrt={"w": w}).entries["w"],
+        checks.vjp("5.1", w.grad, of=lambda x: x * x, wrt=w, v=torch.ones(2)),
+    ]
+    x = torch.tensor([1.5], requires_grad=True)
+    x.grad = torch.tensor([[3.0]])[0]
+    verdicts.append(checks.jacobian("5.1", [x.grad], of=lambda x: x * x, wrt=x))
+    for verdict in verdicts:
+        assert verdict.outcome == "invalid" and "`.grad`" in str(verdict)
+    assert checks.gradient("5.1", w.grad.clone(), of=function, wrt=w)
+
+
+def test_a_sparse_stored_gradient_is_pointed_out():
+    # Mistake caught: what is not a row of numbers in memory shares memory with nothing.
+    table = torch.nn.Embedding(3, 2, sparse=True)
+    loss = (table(torch.tensor([1, 2])) * 2).sum()
+    loss.backward(retain_graph=True)
+    weight = table.weight
+    for answer in (weight.grad, weight.grad.detach()):
+        assert "`.grad`" in str(checks.gradient("5.1", answer, of=loss, wrt=weight))
+    assert checks.gradient("5.1", [[0, 0], [2, 2], [2, 2]], of=loss, wrt=weight)
+
+
+def test_a_gradient_found_by_hand_and_stored_is_no_accusation():
+    # Mistake caught: "autograd filled this in" is said of a tensor that the learner put there.
+    loss, w = graph()
+    w.grad = truth(torch.float32)
+    verdict = checks.gradient("5.1", w.grad, of=loss, wrt=w)
+    assert verdict.outcome == "invalid" and "in a name of their own" in str(verdict)
+
+
+def test_a_jacobian_of_complex_numbers_is_refused():
+    # Mistake caught: a matrix that is right by one convention is wrong by another.
+    z = torch.tensor([1 + 2j, 3 - 1j], requires_grad=True)
+    for of in (z * z, z.real * 2, lambda z: z * z):
+        verdict = checks.jacobian("2.1", [[1, 0], [0, 1]], of=of, wrt=z)
+        assert verdict.about == "notebook" and "complex" in str(verdict)
+    x = torch.ones(2, requires_grad=True)
+    verdict = checks.jacobian("2.1", [[1, 0], [0, 1]], of=torch.complex(x, x), wrt=x)
+    assert verdict.about == "notebook" and "complex" in str(verdict)
+
+
 # -- several gradients of one pass -----------------------------------------------------------------
 
 
