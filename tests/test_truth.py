@@ -407,6 +407,33 @@ def test_what_to_run_again_is_said_in_any_case():
     assert "Perhaps `w` was made anew after `loss` was computed." in str(made_anew)
 
 
+def test_what_remains_of_large_terms_is_no_rounding():
+    # Mistake caught: 0 or 2 is taken for the 1 that 100000 - 99999 leaves.
+    w = leaf(1.5)
+    question = truth.ask(100000 * w - 99999 * w, {"w": w})
+    assert float(question.rounding("w", 0.0)) == 0
+    half = leaf(3.0, dtype=torch.float16)
+    question = truth.ask(half**2 - 5.75 * half, {"w": half})
+    assert float(question.rounding("w", 0.0)) == 0
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_zero_is_within_the_rounding_of_what_cancels(seed):
+    # Mistake caught: too little is granted, and the right answer 0 is refused.
+    torch.manual_seed(seed)
+    x = torch.randn(7, 4, requires_grad=True)
+    for total in (
+        x.softmax(1).sum(),
+        torch.nn.functional.layer_norm(x, (4,)).sum(),
+        torch.nn.functional.batch_norm(x, None, None, training=True).sum(),
+        (x.exp() / x.exp().sum()).sum(),
+        x.log_softmax(1).exp().sum(),
+    ):
+        question = truth.ask(total, {"x": x})
+        true = question.gradients["x"].abs().double()
+        assert bool((true <= question.rounding("x", 0.0)).all())
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_no_gradient_that_is_its_own_size_counts_as_rounding(dtype):
     # Mistake caught: in a graph of few digits every answer is near enough.
