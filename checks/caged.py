@@ -26,6 +26,8 @@ from unittest import mock
 
 import torch
 
+from checks.undisturbed import this_thread_helps
+
 SECONDS = 5.0  # that one call may take
 _LONGEST_IMPORT = 60.0  # seconds that are granted where a module is imported
 _SLICE = 0.05  # seconds after which an interrupt is noticed on Windows
@@ -116,6 +118,7 @@ class Cage:
             raise
 
     def _work(self) -> None:
+        this_thread_helps()
         try:
             while (job := self._jobs.get()) is not None:
                 function, calls = job

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+# Filters of warnings and random states belong to the process: two checks at once would put back
+# each other's. A check may be inside another, in the same thread.
+_one_at_a_time = threading.RLock()
+_PATIENCE = 10.0  # seconds: the code that a check runs may wait for a thread that checks, too
+_thread = threading.local()
 
 
 @contextmanager
@@ -20,10 +28,15 @@ def undisturbed() -> Iterator[None]:
     the check, not about what the learner wrote.
 
     Inside, PyTorch's own functions are used on every tensor: a default device, a mode or a subclass
-    with a `__torch_function__` of its own cannot change what a check sees.
+    with a `__torch_function__` of its own cannot change what a check sees. Nor does a mode see the
+    check: one that counts operations does not count these.
+
+    Only one thread is inside at a time.
     """
-    dtype = torch.get_default_dtype()
     with ExitStack() as stack:
+        stack.enter_context(_alone())
+        if torch._C._len_torch_dispatch_stack():
+            stack.enter_context(_disable_current_modes())
         stack.enter_context(_random_states_kept())
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         stack.enter_context(torch.inference_mode(False))
@@ -32,6 +45,7 @@ def undisturbed() -> Iterator[None]:
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
+        dtype = torch.get_default_dtype()
         try:
             yield
         finally:
@@ -43,6 +57,22 @@ def as_in_the_notebook() -> Iterator[None]:
     """Inside a check, run the notebook's own code: with gradients on, and subclasses respected."""
     with torch.inference_mode(False), torch.enable_grad(), torch._C._EnableTorchFunction():
         yield
+
+
+def this_thread_helps() -> None:
+    """Say that this thread works for a check that another one makes, and waits for."""
+    _thread.helps = True
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    helps = getattr(_thread, "helps", False)
+    mine = not helps and _one_at_a_time.acquire(timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        if mine:
+            _one_at_a_time.release()
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import random
 import sys
 import threading
+import time
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from junk import BLANKS, JUNK, LyingTensor, Unnameable
 from labels import label
 from snapshot import nothing_disturbed
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import checks
 from checks.undisturbed import undisturbed
@@ -505,6 +508,73 @@ def test_a_check_in_another_thread():
     thread.start()
     thread.join()
     assert verdicts and verdicts[0]
+
+
+def test_checks_in_two_threads_do_not_put_back_each_other_s_state():
+    # Mistake caught: the one that began second puts back what the first had switched off.
+    w = torch.ones(2, requires_grad=True)
+    began, ended = threading.Event(), threading.Event()
+
+    def first(x):
+        began.set()
+        time.sleep(0.2)  # long enough for the second to begin
+        return (x * 2).sum()
+
+    def second(x):
+        ended.wait(1)
+        return (x * 2).sum()
+
+    def check(of):
+        verdicts.append(checks.gradient("5.1", [2, 2], of=of, wrt=w))
+
+    verdicts, filters, state = [], list(warnings.filters), torch.get_rng_state()
+    one = threading.Thread(target=lambda: (check(first), ended.set()))
+    other = threading.Thread(target=lambda: (began.wait(), check(second)))
+    for thread in (one, other):
+        thread.start()
+    for thread in (one, other):
+        thread.join()
+    assert all(verdicts) and len(verdicts) == 2
+    assert list(warnings.filters) == filters
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_check_inside_a_check():
+    # Mistake caught: the inner one waits for the outer one, in vain.
+    def double(x):
+        assert checks.value("1", 2, 2)
+        return x * 2
+
+    def rule(upstream, x):
+        assert checks.value("1", 2, 2)
+        return upstream * 2
+
+    began = time.monotonic()
+    w = torch.tensor(1.0, requires_grad=True)
+    assert checks.gradient("5.1", 2, of=double, wrt=w)
+    assert checks.rule("6.1", rule, of=lambda x: x * 2, shapes={"x": ()})
+    assert time.monotonic() - began < 9
+
+
+class Counts(TorchDispatchMode):
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_mode_that_counts_operations_does_not_count_those_of_a_check():
+    # Mistake caught: the learner's count of operations is that of the check as well.
+    loss, w = graph()
+    with Counts() as mode:
+        _ = w + 1
+        counted = mode.number
+        assert checks.gradient("5.1", DIGITS, of=loss, wrt=w)
+        checks.draw(loss)
+        assert mode.number == counted > 0
+        _ = w + 1
+    assert mode.number == 2 * counted
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
