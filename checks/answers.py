@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from checks.nesting import entries, is_numpy, leaves, length, opened
+from checks.nesting import boxed, entries, is_numpy, leaves, length, opened
 from checks.wording import a, expectation, is_tensor, type_name, what_came, written
 
 _DEEPEST = 64  # PyTorch has no tensor with more dimensions
@@ -153,6 +153,9 @@ def _numbers(answer: object, shape: tuple[int, ...]) -> Tensor:
     if inside is not None:
         return _from_sequence(inside, shape)
     if is_numpy(answer):
+        held = boxed(answer)
+        if held is not answer:
+            return _numbers(held, shape)
         return _from_tensor(_from_numpy(answer), shape)
     if issubclass(kind, Number) and not issubclass(kind, bool):
         _require_shape((), shape)
@@ -239,7 +242,7 @@ def _outline(answer: object) -> tuple[int, ...]:
             raise UnusableError("A list nested too deeply came, or one that contains itself.")
         if not shape[-1]:
             return shape
-        answer = next(entries(inside))
+        answer = boxed(next(entries(inside)))
         inside = opened(answer)
     if is_tensor(answer):
         return shape + tuple(_plain(answer).shape)

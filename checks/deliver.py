@@ -130,6 +130,6 @@ def _labelled(verdict: Verdict) -> Verdict:
         return verdict
     try:
         text = "".join(c for c in str(label) if c.isprintable())[:_LONGEST_LABEL]
-    except Exception:
+    except (Exception, SystemExit, GeneratorExit):
         text = f"({type_name(label)})"
     return replace(verdict, exercise=text)

@@ -276,4 +276,4 @@ def saved_operand(node: Node, index: int) -> Tensor | None:
 
 
 def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else UNKNOWN
+    return f"{value:.4g}" if isinstance(value, (int, float)) else UNKNOWN

@@ -20,7 +20,7 @@ def leaves(answer: object) -> Iterator[object]:
         seen += 1
         inside = opened(item)
         if inside is None:
-            yield item
+            yield boxed(item)
         else:
             room = _SEARCHED - seen - len(waiting)
             waiting += list(islice(entries(inside), max(room, 0)))[::-1]
@@ -35,6 +35,15 @@ def opened(answer: object) -> list[object] | tuple[object, ...] | None:
         if array.dtype.kind == "O" and array.ndim:
             return list(array)
     return None
+
+
+def boxed(answer: object) -> object:
+    """What a NumPy array without axes holds, where that is a Python object; else the value."""
+    if is_numpy(answer) and issubclass(type(answer), sys.modules["numpy"].ndarray):
+        array = sys.modules["numpy"].asarray(answer)
+        if array.dtype.kind == "O" and not array.ndim:
+            return array.item()
+    return answer
 
 
 def entries(inside: list[object] | tuple[object, ...]) -> Iterator[object]:

@@ -227,13 +227,14 @@ def _as_python(predicted: object) -> object:
 
 
 def _numbers(exercise: str, predicted: object, actual: object) -> Verdict:
+    both = _whole(predicted), _whole(actual)
+    if None not in both:
+        return _verdict(exercise, both[0] == both[1])  # exact, however large
     true = _tensor(actual)
     if true is None:
         return state(exercise, f"This check cannot compare with {a(actual)}.")
     if true.dtype is torch.bool:
         return _flags(exercise, predicted, true)
-    if type(predicted) is int and type(actual) is int:
-        return _verdict(exercise, predicted == actual)  # exact, however large
     try:
         given = answers.read(
             predicted, true.shape, complex_expected=true.is_complex(), finite=False
@@ -251,6 +252,16 @@ def _numbers(exercise: str, predicted: object, actual: object) -> Verdict:
     if true.numel() > 1 and torch.isfinite(given).all() and torch.isfinite(precise).all():
         sentences = difference(given, precise, resolution=resolution).sentences
     return Verdict(exercise, Outcome.WRONG, (_NOT_SO, *sentences))
+
+
+def _whole(value: object) -> int | None:
+    """The value of a whole number: a Python one, or a tensor of one that has no axes."""
+    if type(value) is int:
+        return value
+    if type(value) is not Tensor or value.ndim or value.is_meta or value.is_nested:
+        return None
+    odd = value.is_floating_point() or value.is_complex() or value.is_quantized
+    return None if odd or value.dtype is torch.bool else int(value.item())
 
 
 def _same(given: Tensor, true: Tensor, resolution: float, *, exact: bool) -> Tensor:

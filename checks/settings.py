@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from checks.wording import a
+
 Feedback = Literal["full", "hint", "verdict"]
 
 
@@ -29,6 +31,7 @@ class Settings:
     follow_through: float = 1.0
 
 
+_LONGEST = 60  # characters of a wrong setting that are shown
 _current: Settings | None = None
 
 
@@ -62,18 +65,28 @@ def settings(*, feedback: Feedback | None = None, follow_through: float | None =
     return _current
 
 
-def _feedback(text: str) -> Feedback:
+def _feedback(text: object) -> Feedback:
     for known in get_args(Feedback):
-        if text == known:
+        if isinstance(text, str) and text == known:
             return known  # type: ignore[no-any-return]
-    raise SettingsError(f'feedback is {text!r}, but it must be "full", "hint" or "verdict".')
+    came = _short(text)
+    raise SettingsError(f'feedback is {came}, but it must be "full", "hint" or "verdict".')
 
 
 def _share(value: float | str) -> float:
     try:
         share = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         share = -1.0
     if not 0 <= share <= 1:
-        raise SettingsError(f"follow_through is {value!r}, but it must be a number from 0 to 1.")
+        came = _short(value)
+        raise SettingsError(f"follow_through is {came}, but it must be a number from 0 to 1.")
     return share
+
+
+def _short(value: object) -> str:
+    """What came, in a few characters; by its type where it cannot be written."""
+    try:
+        return repr(value)[:_LONGEST]
+    except Exception:  # Python writes no number of thousands of digits
+        return a(value)

@@ -128,12 +128,16 @@ def checked_upstream(v: object, of: Tensor, called: str) -> Tensor:
     if not is_tensor(v):
         raise StateError(f"`v` must be a tensor, but it is {a(v)}. {again('v')}")
     assert isinstance(v, Tensor)
-    if v.shape != of.shape:
+    if not v.is_nested and v.shape != of.shape:
         raise StateError(
             f"`v` has shape `{written(v.shape)}`, but `{called}` has shape `{written(of.shape)}`. "
             f"The two must be the same. {again('v')}"
         )
-    if v.is_meta or v.dtype is torch.bool or v.layout is not torch.strided:
+    if v.is_nested:
+        raise StateError(f"`v` is nested. Give a dense tensor. {again('v')}")
+    coarse = v.is_floating_point() and v.itemsize < 2  # 8 bits and less
+    odd = v.is_meta or v.is_quantized or v.layout is not torch.strided
+    if odd or coarse or v.dtype is torch.bool:
         raise StateError(f"`v` must hold plain numbers. {again('v')}")
     if v.is_complex() and not of.is_complex():
         raise StateError(f"`v` is complex, but `{called}` is real. {again('v')}")

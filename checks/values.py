@@ -111,6 +111,8 @@ def evaluated(node: Node, values: Mapping[Edge, Tensor]) -> Tensor | None:
         if value is None:
             return None
         inputs.append(value)
+    if kind(node) in {"Sum", "Mean"} and inputs[0].dtype != node._input_metadata[0].dtype:
+        return None  # `sum(dtype=…)`: it was added up in another number format
     try:
         result = again(node, inputs)
     except (AttributeError, RuntimeError, TypeError):

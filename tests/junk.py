@@ -216,5 +216,8 @@ BLANKS = {
     "one blank left": lambda: [1.0, ..., 3.0],
     "one None left": lambda: (1.0, None),
     "nested blank": lambda: [[1.0, 2.0], [..., 3.0]],
+    "boxed blank": lambda: np.array(...),
+    "boxed None": lambda: np.array(None),
+    "list of a boxed blank": lambda: [1.0, np.array(...), 3.0],
     "object array of blanks": lambda: np.array([..., ..., ...], dtype=object),
 }
