@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from checks import truth
 from checks.backward import Edge, Node, edge
+from checks.truth import Question
 from checks.wording import is_tensor
 
 
@@ -44,6 +46,30 @@ class _Recorder(TorchFunctionMode):
             if child is None and is_tensor(value):
                 self.recording.constants[node, slot] = value.detach().clone()
                 self.recording.ids[node, slot] = id(value)
+
+
+class _Undetached(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.detach, torch.detach):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def nothing_detached(question: Question) -> Question | None:
+    """The same question of a function in which `detach()` does nothing; None without a function.
+
+    Raises:
+        StateError: the function raised, or cannot be differentiated then.
+    """
+    function = question.function
+    if function is None:
+        return None
+
+    def tracked(*tensors: Tensor) -> object:
+        with _Undetached():
+            return function(*tensors)
+
+    return truth.ask(tracked, question.own, question.v)
 
 
 def record(function: Callable[..., Any], inputs: Mapping[str, Tensor]) -> tuple[object, Recording]:

@@ -20,6 +20,7 @@ from checks.backward import Edge, Node
 from checks.breaking import Break, Breaker, safely
 from checks.graph import kind, operation
 from checks.malrules import RESULT_RULES, MalRule, Result
+from checks.recording import nothing_detached
 from checks.replay import Exhausted, Replay, Step
 from checks.truth import Question
 from checks.values import forward_values
@@ -174,7 +175,14 @@ class Search:
         q, right, tensor = self.question, self._right, self.question.wrt[self.name]
         stored = tensor.grad if tensor.is_leaf else None
         result = Result(
-            right, stored, q.of.detach(), q.v, self._with_ones(), self._jacobian(), self._further()
+            right,
+            stored,
+            q.of.detach(),
+            q.v,
+            self._with_ones(),
+            self._jacobian(),
+            self._further(),
+            safely(self._undetached),
         )
         for rule in RESULT_RULES:
             for gradient in safely(partial(rule.change, result)):
@@ -209,6 +217,11 @@ class Search:
         arriving[number] = self._right
         found = safely(lambda: backward.fitted(node, backward.call(node, tuple(arriving))))
         return [g for g in found if g is not None and g.shape == self._right.shape]
+
+    def _undetached(self) -> list[Tensor]:
+        """The gradient if nothing were detached, where the graph comes of a function."""
+        asked = None if self.cuts else nothing_detached(self.question)
+        return [] if asked is None else [asked.gradients[self.name]]
 
     def _weighted(self, v: Tensor) -> Tensor | None:
         q = self.question

@@ -35,7 +35,7 @@ class Question:
     """What a check asks of PyTorch: the gradient of `of`, weighted with `v`, at each of `wrt`.
 
     `called` is the name under which the learner knows `of`; it is used in messages only. `own` are
-    the learner's tensors, where `wrt` holds copies of them, which a function was called with.
+    the learner's tensors, where `wrt` holds copies of them, which a `function` was called with.
     """
 
     of: Tensor
@@ -43,6 +43,7 @@ class Question:
     v: Tensor
     called: str = "of"
     own: Mapping[str, Tensor] = field(default_factory=dict)
+    function: Callable[..., Any] | None = None
 
     @cached_property
     def root(self) -> Edge:
@@ -207,13 +208,14 @@ def ask(
     if not wrt:
         raise StateError("`wrt` is empty: no tensor is given to take a gradient with respect to.")
     own = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
-    inputs = own
+    inputs, function = own, None
     if not is_tensor(of) and callable(of):
-        inputs = {name: fresh(tensor) for name, tensor in own.items()}
+        inputs, function = {name: fresh(tensor) for name, tensor in own.items()}, of
         of, called = evaluate(of, inputs), states.FUNCTION
     result = states.checked_result(of, called)
     inputs = {name: states.tracked(name, tensor) for name, tensor in inputs.items()}
-    question = Question(result, inputs, states.checked_upstream(v, result, called), called, own)
+    upstream = states.checked_upstream(v, result, called)
+    question = Question(result, inputs, upstream, called, own, function)
     with states.explained(called):
         reached = {question.root}.union(*(node.next_functions for node in question.nodes))
         for name, edge in question.edges.items():

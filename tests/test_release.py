@@ -310,7 +310,7 @@ def test_only_a_source_can_be_released(source: Path, tmp_path: Path) -> None:
     # The mistake: a solution notebook goes out as it is, as the text of one cell.
     built = tmp_path / "05_small.ipynb"
     built.write_text("{}")
-    with pytest.raises(LessonError, match="is a notebook. Give the source"):
+    with pytest.raises(LessonError, match=r"is a notebook\. Give the source"):
         release([built], tmp_path / "out")
     with pytest.raises(LessonError, match="There is no lesson at"):
         release([tmp_path / "nowhere.md"], tmp_path / "out")

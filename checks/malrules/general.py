@@ -202,6 +202,7 @@ class Result:
         ones: the gradient with ones for v; None where v is ones, or belongs to the learner.
         jacobian: J as a matrix, one row for each entry of `of`; None where it is large.
         further: the gradients of what the tensor was made from, where they have its shape.
+        undetached: the gradient if nothing were detached, where that is known.
     """
 
     right: Tensor
@@ -211,6 +212,7 @@ class Result:
     ones: Tensor | None
     jacobian: Tensor | None
     further: Sequence[Tensor] = ()
+    undetached: Sequence[Tensor] = ()
 
 
 ResultRule: TypeAlias = MalRule[Result, Tensor]
@@ -259,6 +261,10 @@ RESULT_RULES: tuple[ResultRule, ...] = (
     MalRule("accumulated", "the gradient is counted more than once, as where `.grad` still holds "
             "earlier backward passes", _accumulated,
             lesson="4", rank=3),
+    MalRule("detached-moves", "what is held constant by `detach()` is differentiated, too",
+            lambda r: r.undetached, lesson="3", rank=1),
+    MalRule("detached-instead", "what is held constant by `detach()` is differentiated, and all "
+            "else is held constant", lambda r: [g - r.right for g in r.undetached], lesson="3"),
     MalRule("one-step-too-far", "the chain rule goes one step too far, to what this tensor was "
             "made from", lambda r: r.further, rank=4),
     MalRule("result-sign", "the sign of the whole gradient is turned around",

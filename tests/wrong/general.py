@@ -84,6 +84,26 @@ def a_norm_treated_as_a_constant():
     return weighted(y, {"x": x}, length=length), "x", upstream(y) / length.detach()
 
 
+def _half_detached():
+    def loss(w):
+        return ((5 * w - (w**2).detach()) * data(4, seed=9)).sum()
+
+    w = variable(4)
+    return Graph(loss, {"w": w}), "w", w.detach()
+
+
+@case("detached-moves")
+def a_held_target_that_moves():
+    graph, name, w = _half_detached()
+    return graph, name, (5 - 2 * w) * data(4, seed=9)
+
+
+@case("detached-instead")
+def the_wrong_side_is_held():
+    graph, name, w = _half_detached()
+    return graph, name, -2 * w * data(4, seed=9)
+
+
 @case("one-step-too-far")
 def the_logits_for_the_probabilities():
     z = variable(6)
