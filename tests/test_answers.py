@@ -228,3 +228,10 @@ def test_shapes_are_written_as_in_python():
     # Mistake caught: a shape of sixty axes fills the screen.
     assert [wording.written(shape) for shape in ((), (3,), (2, 4))] == ["()", "(3,)", "(2, 4)"]
     assert wording.written([1] * 60) == "(1, 1, 1, 1, 1, 1, 1, 1, …)"
+
+
+def test_numbers_in_arrays_without_axes():
+    # Mistake caught: a right number is refused, since its array says that it holds an object.
+    assert answers.read(np.array(1.5, dtype=object), ()).tolist() == 1.5
+    boxed = [np.array(1.5, dtype=object), np.array(2, dtype=object)]
+    assert answers.read(boxed, (2,)).tolist() == [1.5, 2.0]

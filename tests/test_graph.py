@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import checks
 from checks import graph
 from checks.constants import find_constants, named
 from checks.graph import names_for, operation, place_of, written_step
@@ -119,3 +120,10 @@ def test_only_inputs_without_a_gradient_are_constants():
     assert [*constants] == [(nodes[0], 1)]
     assert torch.equal(constants[nodes[0], 1], X)
     assert graph.constant(nodes[0], 7) is None
+
+
+def test_an_exponent_is_written_in_four_digits():
+    # Mistake caught: six digits of a number that is a part of the answer.
+    w = torch.tensor(1.5, requires_grad=True)
+    verdict = str(checks.gradient("1", 100.0, of=w**2.71828, wrt=w))
+    assert "2.718" in verdict and "2.7182" not in verdict

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from graphs import GRAPHS, number
@@ -168,3 +169,20 @@ def test_a_misspelt_environment_says_so_and_tells_nothing(monkeypatch):
     assert verdict.outcome == "invalid"
     assert verdict.about == "notebook"
     assert 'feedback is \'verdit\', but it must be "full", "hint" or "verdict"' in str(verdict)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"feedback": np.array(["full", "hint"])},
+        {"follow_through": 10**400},
+        {"follow_through": "9" * 5000},
+        {"follow_through": -(10**5000)},
+    ],
+    ids=range(4),
+)
+def test_a_setting_that_is_no_setting_at_all(wrong):
+    # Mistake caught: comparing it, or writing it in the message, is a traceback of its own.
+    with pytest.raises(SettingsError) as caught:
+        settings(**wrong)
+    assert len(str(caught.value)) < 200

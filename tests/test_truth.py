@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from junk import JUNK
 from snapshot import nothing_disturbed
 from torch.utils.checkpoint import checkpoint
 
@@ -245,6 +246,15 @@ def test_upstream_gradients_that_do_not_fit(v, part):
     with pytest.raises(StateError) as caught:
         truth.ask(w * 2, {"w": w}, v)
     assert part in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*(quantized tensor creation|nested tensors).*:UserWarning")
+@pytest.mark.parametrize("kind", ["quantized", "nested", "float8"])
+def test_upstream_gradients_that_hold_no_plain_numbers(kind):
+    # Mistake caught: "something came that this check cannot handle".
+    w = leaf(1.0, 2.0, 3.0)
+    with pytest.raises(StateError, match=r"plain numbers|dense"):
+        truth.ask(w * 2, {"w": w}, JUNK[kind]())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import checks
 from checks import values
 from checks.backward import edge
 from checks.graph import kind
@@ -109,3 +110,12 @@ def test_what_is_not_known_is_left_out():
     assert values.evaluated(node, {edge(a): a.detach()}) is None
     power = a ** torch.tensor(2.0, requires_grad=True)
     assert values.evaluated(power.grad_fn, dict.fromkeys(power.grad_fn.next_functions, A)) is None
+
+
+@pytest.mark.parametrize("name", ["sum", "mean"])
+def test_a_sum_in_another_number_format_is_not_computed_again(name):
+    # Mistake caught: it is added up in half precision, and "`w` has been changed" is said.
+    w = torch.full((3000,), 1.1, dtype=torch.float16, requires_grad=True)
+    loss = getattr(w, name)(dtype=torch.float32)
+    verdict = checks.gradient("1", [5.0] * 3000, of=loss, wrt=w)
+    assert verdict.outcome == "wrong" and "changed" not in str(verdict)

@@ -200,3 +200,12 @@ def test_an_interrupt_goes_through():
     # Mistake caught: the stop button of the notebook does not stop a check.
     with pytest.raises(KeyboardInterrupt):
         broken(KeyboardInterrupt())("5.1")
+
+
+def test_a_label_that_exits_when_it_is_written():
+    # Mistake caught: the kernel ends.
+    class Exits:
+        def __str__(self):
+            raise SystemExit(3)
+
+    assert "(Exits)" in str(checks.value(Exits(), 1, 1))
