@@ -129,7 +129,8 @@ def _labelled(verdict: Verdict) -> Verdict:
     if type(label) is str and label.isprintable() and len(label) <= _LONGEST_LABEL:
         return verdict
     try:
-        text = "".join(c for c in str(label) if c.isprintable())[:_LONGEST_LABEL]
+        with undisturbed():  # what a label does when it is written is the notebook's own code
+            text = "".join(c for c in str(label) if c.isprintable())[:_LONGEST_LABEL]
     except (Exception, SystemExit, GeneratorExit):
         text = f"({type_name(label)})"
     return replace(verdict, exercise=text)

@@ -2,9 +2,11 @@
 
 import json
 import re
+import warnings
 
 import pytest
 import torch
+from snapshot import nothing_disturbed
 
 import checks
 from checks import deliver
@@ -209,3 +211,15 @@ def test_a_label_that_exits_when_it_is_written():
             raise SystemExit(3)
 
     assert "(Exits)" in str(checks.value(Exits(), 1, 1))
+
+
+def test_a_label_that_stirs_the_process():
+    # Mistake caught: writing a label is outside of what puts everything back.
+    class Stirs:
+        def __str__(self):
+            warnings.simplefilter("once")
+            torch.manual_seed(3)
+            return "4.1"
+
+    with nothing_disturbed():
+        assert checks.value(Stirs(), 1, 1).exercise == "4.1"
