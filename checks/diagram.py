@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from checks import backward
@@ -19,6 +20,7 @@ from checks.wording import written
 
 _MOST_ENTRIES = 4  # a tensor with more is shown by its shape and a preview
 _PREVIEW = 2
+_MOST_DENSE = 10_000_000  # entries that a sparse tensor is written out to
 
 Role = Literal["leaf", "constant", "inner", "result"]
 
@@ -88,7 +90,7 @@ def diagram(
         marked: the nodes to point at.
     """
     wires: dict[str, Wire] = {}
-    keys = {node: f"n{number}" for number, node in enumerate(reversed(nodes))}
+    keys = keys_of(nodes)
     steps = []
     used = {place for node in nodes for place in node.next_functions}
     for node in reversed(nodes):
@@ -121,8 +123,17 @@ def diagram(
     return Diagram(wires, steps, title)
 
 
+def keys_of(nodes: Sequence[Node]) -> dict[Node, str]:
+    """The keys of the steps in a diagram; output k of a step has the wire `key_k`."""
+    return {node: f"n{number}" for number, node in enumerate(reversed(nodes))}
+
+
 def everything(root: Node) -> list[Node]:
-    """All nodes of a graph, the result's first."""
+    """All nodes of a graph, the result's first.
+
+    Raises:
+        TooLargeError: there are too many.
+    """
     found = {root}
     waiting = [root]
     while waiting:
@@ -130,12 +141,21 @@ def everything(root: Node) -> list[Node]:
             if child is not None and child not in found:
                 found.add(child)
                 waiting.append(child)
+        if len(found) > backward.MOST_NODES:
+            raise backward.TooLargeError(f"more than {backward.MOST_NODES} steps")
     return backward.order(root, found)
 
 
 def shown(tensor: Tensor) -> str:
     """A tensor in a few characters: its numbers where they are few, else shape and a preview."""
-    numbers = tensor.detach().flatten()
+    tensor = tensor.detach()
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout is not torch.strided and tensor.numel() <= _MOST_DENSE:
+        tensor = tensor.to_dense()
+    if tensor.is_meta or tensor.layout is not torch.strided:
+        return written(tensor.shape)
+    numbers = tensor.flatten()
     if tensor.ndim == 0:
         return _number(numbers[0].item())
     if numbers.numel() <= _MOST_ENTRIES and tensor.ndim == 1:

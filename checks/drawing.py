@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -24,7 +24,7 @@ from checks.diagram import (
 )
 from checks.graph import names_for
 from checks.recording import Recording, record
-from checks.states import StateError, checked_input
+from checks.states import StateError, checked_input, quoted, reason
 from checks.undisturbed import undisturbed
 from checks.values import forward_values
 from checks.wording import a, is_tensor
@@ -33,6 +33,7 @@ _MOST_STEPS = 30  # a larger graph is folded
 _LAST, _FIRST = 12, 4  # steps that a folded graph keeps at its end and at its start
 _WIDEST = 900  # pixels
 _CHARACTER = 7.4 / 72  # width of a letter, in Graphviz's inches
+_LONGEST = 8_000  # characters of the long description; Graphviz reads no text above 16384
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,36 @@ def draw(
         A Drawing, which shows itself in a notebook. It never raises for what it was given: a
         sentence stands in its place. The graph and every `.grad` stay as they are.
     """
-    frame = sys._getframe(1)
-    variables = {**frame.f_globals, **frame.f_locals}
     try:
+        variables = variables_of_the_cell()
         with undisturbed():
-            known, nodes, title = look(of, wrt or {}, names or {}, v, variables)
-            found = fold(diagram(nodes, known, title))
+            seen = look(of, wrt, names, v, variables)
+            found = fold(diagram(seen.nodes, seen.known, seen.title))
             return Drawing(found, found.text)
     except StateError as error:
         return Drawing(None, str(error))
+    except (Exception, SystemExit, GeneratorExit) as error:
+        return Drawing(None, f"This graph cannot be drawn. {quoted(error)}")
 
 
-def svg(found: Diagram, *, mark: str = "marked") -> str | None:
-    """Draw a diagram; None where the drawing library is missing. `mark` is how a step is marked."""
+def svg(found: Diagram, *, mark: str = "marked", across: bool = True) -> str | None:
+    """Draw a diagram; None where it cannot be drawn.
+
+    Args:
+        found: what to draw.
+        mark: how a step is marked.
+        across: whether to try from left to right first. What would have to shrink to fit into a
+            cell is drawn downwards instead.
+    """
     try:
         from checks.card import Figure
-    except ImportError:
+
+        figure = Figure(dot(found, mark, across=across))
+        if across and figure.width > _WIDEST:
+            figure = Figure(dot(found, mark, across=False))
+        return figure.svg()
+    except Exception:  # the library is missing, or it stumbles: the text says the same
         return None
-    across = Figure(dot(found, mark, across=True))
-    # What would have to shrink to fit into a cell is drawn downwards instead.
-    return (across if across.width <= _WIDEST else Figure(dot(found, mark, across=False))).svg()
 
 
 def dot(found: Diagram, mark: str, *, across: bool) -> str:
@@ -103,7 +114,7 @@ def dot(found: Diagram, mark: str, *, across: bool) -> str:
             "nodesep": "0.3",
             "ranksep": "0.15",
             "tooltip": _quoted(found.title),
-            "comment": _quoted("; ".join(line.strip() for line in found.text.splitlines()[1:])),
+            "comment": _quoted(_description(found)),
         },
         node_attr={"fixedsize": "true", "label": ""},
     )
@@ -119,16 +130,18 @@ def dot(found: Diagram, mark: str, *, across: bool) -> str:
     return str(graph.source)
 
 
-def fold(found: Diagram) -> Diagram:
+def fold(found: Diagram, *, most: int = _MOST_STEPS, last: int = _LAST) -> Diagram:
     """Fold the middle of a large graph into one step, and the leaves that only it uses into one.
+
+    A graph of at most so many steps is not folded, and so many of its last steps are kept.
 
     The steps stand in the order of the forward pass, so what lies between two places of that order
     can be taken together without a circle.
     """
-    if len(found.steps) <= _MOST_STEPS:
+    if len(found.steps) <= most:
         return found
-    middle = found.steps[_FIRST : len(found.steps) - _LAST]
-    kept = [*found.steps[:_FIRST], *found.steps[len(found.steps) - _LAST :]]
+    middle = found.steps[_FIRST : len(found.steps) - last]
+    kept = [*found.steps[:_FIRST], *found.steps[len(found.steps) - last :]]
     inside = {key for step in middle for key in step.outputs}
     outside = {key for step in kept for key in (*step.inputs, *step.outputs)}
     entering = {key for step in middle for key in step.inputs} - inside
@@ -150,18 +163,34 @@ def fold(found: Diagram) -> Diagram:
 # -- looking at a graph ---------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A graph that was looked at; `trouble` says why there is no backward pass where none is."""
+
+    known: Known
+    nodes: list[Node]
+    title: str
+    trouble: str
+
+
+def variables_of_the_cell() -> dict[str, object]:
+    """The variables of the cell that called `draw` or `step`."""
+    try:
+        frame = sys._getframe(2)
+    except ValueError:  # a thread that begins with the call has no cell
+        return {}
+    return {**frame.f_globals, **frame.f_locals}
+
+
 def look(
-    of: object,
-    wrt: Mapping[str, object],
-    names: Mapping[str, object],
-    v: object,
-    variables: Mapping[str, object],
-) -> tuple[Known, list[Node], str]:
+    of: object, wrt: object, names: object, v: object, variables: Mapping[str, object]
+) -> Seen:
     """Find out what is known of a graph: for `draw` and `step`.
 
     Raises:
         StateError: there is no graph to look at.
     """
+    wrt, names = _by_name("wrt", wrt), _by_name("names", names)
     recording = Recording()
     if not is_tensor(of) and callable(of):
         inputs = {name: truth.fresh(checked_input(name, t)) for name, t in wrt.items()}
@@ -173,7 +202,10 @@ def look(
     if not of.requires_grad:
         raise StateError("This tensor has no graph: nothing was tracked when it was computed.")
     root = backward.edge(of)
-    nodes = everything(root[0])
+    try:
+        nodes = everything(root[0])
+    except backward.TooLargeError as error:
+        raise StateError(f"This graph is too large to be looked at: it has {error}.") from None
     pairs = [*names.items(), *variables.items(), *wrt.items()]
     tensors = [of, *(t for _, t in pairs if isinstance(t, Tensor) and is_tensor(t))]
     values = {**forward_values(nodes, tensors, frozenset(nodes)), **recording.values}
@@ -181,22 +213,37 @@ def look(
     called = named(
         names_for(nodes, pairs), constants, variables.items(), given=names, recording=recording
     )
-    known = Known(called, values, _gradients(of, root, nodes, v), constants)
+    seen, trouble = _gradients(of, root, nodes, v, called.edges.get(root, "of"))
     title = f"The graph of {called.edges.get(root, 'the result')}"
-    return known, nodes, title
+    return Seen(Known(called, values, seen, constants), nodes, title, trouble)
 
 
-def _gradients(of: Tensor, root: Edge, nodes: Sequence[Node], v: object) -> Pass | None:
-    """A backward pass over the whole graph; None where there is none to be had."""
+def _by_name(argument: str, value: object) -> Mapping[str, object]:
+    """What was given as `wrt` or `names`, if it is a dict.
+
+    Raises:
+        StateError: it is none.
+    """
+    if value is None:
+        return {}
+    if not issubclass(type(value), Mapping):
+        raise StateError(f'`{argument}` must be a dict such as {{"w": w}}, but it is {a(value)}.')
+    return value  # type: ignore[return-value]
+
+
+def _gradients(
+    of: Tensor, root: Edge, nodes: Sequence[Node], v: object, called: str
+) -> tuple[Pass | None, str]:
+    """A backward pass over the whole graph; where there is none to be had, the reason."""
     if v is None and of.numel() != 1:
-        return None
+        return None, "the result is not a single number, and `v` is missing."
     upstream = torch.ones_like(of) if v is None else v
     if not isinstance(upstream, Tensor) or upstream.shape != of.shape:
         raise StateError("`v` must be a tensor of the shape of the result.")
     try:
-        return backward.run(root, upstream.detach().to(of.dtype), nodes)
-    except RuntimeError:  # the saved values were freed: the forward pass can still be drawn
-        return None
+        return backward.run(root, upstream.detach().to(of.dtype), nodes), ""
+    except Exception as error:  # the forward pass can still be drawn
+        return None, reason(error, called)
 
 
 # -- Graphviz --------------------------------------------------------------------------------------
@@ -238,10 +285,11 @@ def _label(above: str, below: str) -> str:
     return f"{_quoted(above)}\\n{_quoted(below)}"
 
 
+def _description(found: Diagram) -> str:
+    """The lines of a diagram's text in one, for those who cannot see the picture."""
+    text = "; ".join(line.strip() for line in found.text.splitlines()[1:])
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+
+
 def _quoted(words: str) -> str:
     return str(graphviz.escape(words))
-
-
-def only(seen: Pass, allowed: Collection[Edge]) -> Pass:
-    """The same pass, with those gradients alone that may be shown."""
-    return Pass({edge: g for edge, g in seen.arriving.items() if edge in allowed}, seen.handed_on)

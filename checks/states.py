@@ -143,7 +143,8 @@ def checked_upstream(v: object, of: Tensor, called: str) -> Tensor:
         raise StateError(f"`v` is complex, but `{called}` is real. {again('v')}")
     if not torch.isfinite(v).all():
         raise StateError(f"`v` contains `nan` or `inf`. {again('v')}")
-    return v.detach().to(device=of.device, dtype=of.dtype)
+    # A copy: a torch.autograd.Function may compute in the tensor that it is given.
+    return v.detach().to(device=of.device, dtype=of.dtype, copy=True)
 
 
 def not_connected(name: str, tensor: Tensor, called: str) -> StateError:
@@ -187,16 +188,23 @@ _KNOWN_STATES = {
         "A tensor that the graph of `{called}` needs has been changed in place since, so its "
         "gradient can no longer be computed."
     ),
+    "checkpoint": (
+        "The graph of `{called}` holds a `checkpoint(…, use_reentrant=True)`, and such a graph "
+        "cannot be checked step by step. With `use_reentrant=False` it can."
+    ),
 }
+_CANNOT_BE = {"checkpoint"}  # here, nothing is gained by running a cell again
 
 
 def known(error: Exception) -> str:
-    """Which of the states of a graph an error of PyTorch's means: 'freed', 'changed', or ''."""
+    """Which of the states of a graph an error of PyTorch's means, such as 'freed'; '' for none."""
     text = message(error)
     if "second time" in text or "already been freed" in text:
         return "freed"
     if "modified by an inplace operation" in text:
         return "changed"
+    if "use_reentrant=True" in text:
+        return "checkpoint"
     return ""
 
 
@@ -227,7 +235,12 @@ def explained(called: str) -> Iterator[None]:
     except StateError:
         raise
     except Exception as error:
-        text = _KNOWN_STATES.get(known(error), "").format(called=called)
-        if not text:
-            text = f"PyTorch cannot differentiate `{called}`. It says: {quoted(error)}"
-        raise StateError(f"{text} {again(called)}") from error
+        raise StateError(reason(error, called)) from error
+
+
+def reason(error: Exception, called: str) -> str:
+    """Why a graph cannot be differentiated, and what to do."""
+    text = _KNOWN_STATES.get(known(error), "").format(called=called)
+    if not text:
+        text = f"PyTorch cannot differentiate `{called}`. It says: {quoted(error)}"
+    return text if known(error) in _CANNOT_BE else f"{text} {again(called)}"

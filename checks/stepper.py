@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 
 from torch import Tensor
 
-from checks.backward import Edge, Node, Pass, is_leaf
-from checks.diagram import Diagram, Known, diagram, shown
-from checks.drawing import look, only, svg
+from checks.backward import Node, Pass, is_leaf
+from checks.diagram import Diagram, Known, diagram, keys_of, shown
+from checks.drawing import Seen, fold, look, svg, variables_of_the_cell
 from checks.graph import UNKNOWN, bare, operands, operation, written_step
 from checks.local import local_gradient
-from checks.states import StateError
+from checks.states import StateError, quoted
 from checks.undisturbed import undisturbed
 
-_MOST_STEPS = 30
+_MOST_STEPS = 16  # of a larger graph, the steps in the middle are left out:
+_LAST = 8  # of the forward pass, so many of its last steps are walked through, and a few first
+_WIDE = 8  # so many steps fit into no cell from left to right
 _numbers = itertools.count(1)  # several walks on one page must not share their buttons
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One step: a heading, what happens as sentences, and the graph so far."""
+    """One step: its number, a heading, what happens as sentences, and the graph so far."""
 
+    number: int
     heading: str
     sentences: tuple[str, ...]
     graph: Diagram
@@ -55,13 +57,16 @@ class Walk:
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self._html() if self.panels else self.title}
+        html = f"<p>{escape(self.title)}</p>"
+        return {"text/plain": str(self), "text/html": self._html() if self.panels else html}
 
     def _html(self) -> str:
         name = f"checks-step-{self.number}"
-        buttons, panels, rules = [], [], []
-        for k, panel in enumerate(self.panels, start=1):
-            checked = " checked" if k == 1 else ""
+        buttons: list[str] = []
+        panels, rules = [], []
+        for panel in self.panels:
+            k = panel.number
+            checked = " checked" if not buttons else ""
             buttons.append(
                 f'<input type="radio" name="{name}" id="{name}-{k}"{checked} '
                 # JupyterLab takes the arrow keys for itself, but not from an element so marked.
@@ -70,7 +75,7 @@ class Walk:
             )
             panels.append(f'<div class="{name}-{k}">{_panel_html(panel)}</div>')
             rules.append(f"#{name}-{k}:checked ~ .{name}-{k} {{display: block}}")
-        hidden = ", ".join(f".{name}-{k}" for k in range(1, len(self.panels) + 1))
+        hidden = ", ".join(f".{name}-{panel.number}" for panel in self.panels)
         style = f"<style>{hidden} {{display: none}} {' '.join(rules)}</style>"
         return (
             f'{style}<fieldset style="border: 0; padding: 0; '
@@ -99,47 +104,56 @@ def step(
         v: as in `draw`; needed where `of` is not a single number.
 
     Returns:
-        A Walk, which shows itself in a notebook.
+        A Walk, which shows itself in a notebook. It never raises for what it was given: a sentence
+        stands in its place. Of a large graph, the steps in the middle are left out.
     """
-    frame = sys._getframe(1)
-    variables = {**frame.f_globals, **frame.f_locals}
     number = next(_numbers)
     try:
+        variables = variables_of_the_cell()
         with undisturbed():
-            known, nodes, _ = look(of, wrt or {}, names or {}, v, variables)
-            if known.seen is None:
-                raise StateError(
-                    "There is no backward pass to walk through: the graph was freed by an "
-                    "earlier one, or its result is not a single number and `v` is missing."
-                )
-            steps = [node for node in nodes if not is_leaf(node)]
-            title = f"The backward pass of {known.names.edges.get((nodes[0], 0), 'the result')}"
-            if len(steps) > _MOST_STEPS:
-                title += f": the first {_MOST_STEPS} of {len(steps)} steps"
-            panels = _panels(nodes, steps[:_MOST_STEPS], known)
-            return Walk(title, panels, number)
+            return _walk(look(of, wrt, names, v, variables), number)
     except StateError as error:
         return Walk(str(error), (), number)
+    except (Exception, SystemExit, GeneratorExit) as error:
+        return Walk(f"There is nothing to walk through. {quoted(error)}", (), number)
+
+
+def _walk(seen: Seen, number: int) -> Walk:
+    nodes, known = seen.nodes, seen.known
+    if known.seen is None:
+        raise StateError(f"There is no backward pass to walk through: {seen.trouble}")
+    steps = [node for node in nodes if not is_leaf(node)]
+    panels = _panels(nodes, steps, known)
+    title = f"The backward pass of {known.names.edges.get((nodes[0], 0), 'the result')}"
+    left_out = len(steps) - len(panels)
+    if left_out:
+        title += f": {len(panels)} of its {len(steps)} steps ({left_out} in the middle left out)"
+    return Walk(title, panels, number)
 
 
 def _panels(nodes: Sequence[Node], steps: Sequence[Node], known: Known) -> list[Panel]:
+    """A panel for each step that the folded graph shows."""
     assert known.seen is not None
-    panels = []
-    done: set[Node] = set()
+    whole = fold(diagram(nodes, known, ""), most=_MOST_STEPS, last=_LAST)
+    there = {step.key for step in whole.steps}
+    keys, panels = keys_of(nodes), []
+    # After which step the gradient of each tensor is complete: the last that uses it.
+    complete = {place: k for k, node in enumerate(steps, 1) for place in node.next_functions}
     for k, node in enumerate(steps, start=1):
-        done.add(node)
-        complete = {place for place in known.seen.arriving if _is_complete(place, nodes, done)}
-        seen = only(known.seen, complete)
-        so_far = Known(known.names, known.values, seen, known.constants)
-        graph = diagram(nodes, so_far, f"After step {k} of {len(steps)}", marked=[node])
+        if keys[node] not in there:
+            continue
+        open_ = {f"{keys[n]}_{out}" for (n, out), last in complete.items() if n and last > k}
+        graph = _so_far(whole, open_, keys[node], f"After step {k} of {len(steps)}")
         heading = f"Step {k} of {len(steps)}: {_words(node, known)}"
-        panels.append(Panel(heading, _sentences(node, known, known.seen), graph))
+        panels.append(Panel(k, heading, _sentences(node, known, known.seen), graph))
     return panels
 
 
-def _is_complete(place: Edge, nodes: Sequence[Node], done: set[Node]) -> bool:
-    """Whether every step that uses a tensor has handed on its part of the gradient."""
-    return all(node in done for node in nodes if place in node.next_functions)
+def _so_far(whole: Diagram, open_: Collection[str], key: str, title: str) -> Diagram:
+    """The graph in the middle of the pass: without the gradients that are still open."""
+    wires = {k: replace(w, gradient="") if k in open_ else w for k, w in whole.wires.items()}
+    steps = [replace(step, marked=step.key == key) for step in whole.steps]
+    return Diagram(wires, steps, title)
 
 
 def _sentences(node: Node, known: Known, seen: Pass) -> tuple[str, ...]:
@@ -160,7 +174,8 @@ def _sentences(node: Node, known: Known, seen: Pass) -> tuple[str, ...]:
 def _product(node: Node, slot: int, known: Known, arriving: Tensor, gradient: Tensor) -> str:
     local = local_gradient(node, slot, known.names)
     says = f" (local gradient: {local})" if local else ""
-    if arriving.numel() == gradient.numel() == 1 and arriving != 0 and not arriving.is_complex():
+    number = arriving.numel() == gradient.numel() == 1 and not arriving.is_meta
+    if number and arriving != 0 and not arriving.is_complex():
         factor = shown((gradient / arriving).reshape(()))
         factor = f"({factor})" if factor.startswith("−") else factor
         return f"{shown(arriving)} × {factor} = {shown(gradient)}{says}."
@@ -188,7 +203,11 @@ def _words(node: Node, known: Known) -> str:
 
 def _panel_html(panel: Panel) -> str:
     items = "".join(f"<li>{_code(sentence)}</li>" for sentence in panel.sentences)
-    picture = svg(panel.graph, mark="current") or f"<pre>{escape(panel.graph.text)}</pre>"
+    # A long graph is not even tried from left to right, for the sake of time.
+    across = len(panel.graph.steps) <= _WIDE
+    picture = (
+        svg(panel.graph, mark="current", across=across) or f"<pre>{escape(panel.graph.text)}</pre>"
+    )
     return f"<p><strong>{escape(panel.heading)}</strong></p><ul>{items}</ul>{picture}"
 
 

@@ -1,13 +1,20 @@
 """The drawn graph: its numbers are autograd's, and nothing in it is invented."""
 
+import _thread
 import re
 import subprocess
 import sys
+import time
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
+from junk import LyingTensor
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 import checks
 from checks import truth
@@ -195,6 +202,137 @@ def test_junk_gets_a_sentence(junk):
         assert "Traceback" not in shown_text
 
 
+def sentence(shown_object) -> str:
+    """What stands in the place of a drawing or a walk: one sentence or two, also in HTML."""
+    text = str(shown_object)
+    assert text.endswith(".") and "Traceback" not in text and "\n" not in text
+    assert text.split("`")[0] in shown_object._repr_mimebundle_()["text/html"]
+    return text
+
+
+@pytest.mark.parametrize("junk", [3, ..., "w", {1}, [leaf(1.5)], leaf(1.0, 2.0)], ids=str)
+def test_names_that_are_no_dict_get_a_sentence(junk):
+    # Mistake caught: `draw(loss, wrt=w)` is a traceback about the truth value of a tensor.
+    loss = leaf(1.5) ** 2
+    for verb in (checks.draw, checks.step):
+        assert 'a dict such as {"w": w}' in sentence(verb(loss, wrt=junk))
+        assert 'a dict such as {"w": w}' in sentence(verb(loss, names=junk))
+    assert "loss" in str(checks.draw(loss, names=MappingProxyType({"loss": loss})))
+
+
+class Bad(torch.autograd.Function):
+    """Its backward does what it is told."""
+
+    @staticmethod
+    def forward(ctx, x, does):
+        ctx.does = does
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return ctx.does(upstream), None
+
+
+def raising(error):
+    def does(_):
+        raise error
+
+    return does
+
+
+@pytest.mark.parametrize(
+    "does, says",
+    [
+        (raising(NameError("no such name")), "NameError"),
+        (raising(AssertionError()), "AssertionError"),
+        (raising(TypeError("t")), "TypeError"),
+        (raising(StopIteration()), "StopIteration"),
+        (lambda _: 3, "an `int`"),
+        (lambda _: ..., "an `ellipsis`"),
+    ],
+)
+def test_a_backward_that_fails_leaves_the_forward_pass(does, says):
+    # Mistake caught: whatever is no RuntimeError goes through; or the reason is said to be another.
+    loss = Bad.apply(leaf(1.5), does) * 3
+    assert "grad" not in str(checks.draw(loss))
+    assert "The graph of loss" in str(checks.draw(loss))
+    assert says in sentence(checks.step(loss))
+
+
+def test_a_backward_that_exits_gets_a_sentence():
+    # Mistake caught: the kernel ends.
+    loss = Bad.apply(leaf(1.5), raising(SystemExit(3)))
+    assert "SystemExit" in sentence(checks.draw(loss))
+    assert "SystemExit" in sentence(checks.step(loss))
+
+
+def test_a_very_large_graph_gets_a_sentence():
+    # Mistake caught: a traceback; or all nodes are looked at, and the kernel dies with the graph.
+    h = leaf(1.5)
+    for _ in range(50_000):
+        h = h + 1
+    assert "too large" in sentence(checks.draw(h))
+    assert "too large" in sentence(checks.step(h))
+
+
+def test_why_there_is_no_backward_pass_is_said():
+    # Mistake caught: "the graph was freed", whatever the trouble is.
+    w = leaf(1.0, 2.0)
+    loss = (w * w).sum()
+    with torch.no_grad():
+        w.mul_(2)
+    assert "changed in place" in sentence(checks.step(loss))
+    assert "`v` is missing" in sentence(checks.step(w * 2))
+    loss = (w * w).sum()
+    loss.backward()
+    assert "freed" in sentence(checks.step(loss))
+    loss = checkpoint(lambda x: (x * 2).sum(), w, use_reentrant=True)
+    assert "cannot be checked step by step" in sentence(checks.step(loss))
+
+
+class RefusesFunctions(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        raise ValueError("not in this mode")
+
+
+class RefusesOperations(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        raise ValueError("not in this mode")
+
+
+@pytest.mark.parametrize("mode", [RefusesFunctions, RefusesOperations])
+def test_a_mode_that_raises_is_no_traceback(mode):
+    # Mistake caught: what the notebook has switched on goes through.
+    loss = leaf(1.5) ** 2
+    with mode():
+        found = checks.draw(loss), checks.step(loss)
+    assert all("Traceback" not in str(one) for one in found)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors.*:UserWarning")
+def test_odd_tensors_are_drawn_or_get_a_sentence():
+    # Mistake caught: numbers are asked of tensors that have none, or not in a row.
+    table = torch.nn.Embedding(10, 4, sparse=True)
+    assert "grad (10, 4) [0, 0, …]" in str(checks.draw(table(torch.tensor([1, 3])).sum()))
+    meta = torch.ones(2, device="meta", requires_grad=True)
+    assert "grad (2,)" in str(checks.draw((meta * 2).sum()))
+    assert "Step 2 of 2" in str(checks.step((meta * 2).sum()))
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], requires_grad=True)
+    lying = torch.ones(3).as_subclass(LyingTensor)
+    for odd in (nested * 2, lying):
+        for verb in (checks.draw, checks.step):
+            assert "Traceback" not in str(verb(odd))
+
+
+def test_a_thread_that_begins_with_the_call_has_no_cell(capfd):
+    # Mistake caught: the frame of the cell is looked for where there is none.
+    loss = leaf(1.5) ** 2
+    for verb in (checks.draw, checks.step):
+        _thread.start_new_thread(verb, (loss,))
+    time.sleep(0.5)
+    assert capfd.readouterr().err == ""
+
+
 def test_without_the_drawing_library_the_text_stands_in_its_place():
     # On a platform without a wheel of pygraphviz nothing else may break.
     script = (
@@ -272,6 +410,39 @@ def test_two_walks_on_a_page_do_not_share_their_buttons():
     pages = [checks.step(loss)._repr_mimebundle_()["text/html"] for _ in range(2)]
     names = [set(re.findall(r'name="([^"]+)"', page)) for page in pages]
     assert not names[0] & names[1]
+
+
+def sines(number: int) -> Tensor:
+    h = leaf(1.2)
+    for _ in range(number):
+        h = torch.sin(h)
+    return h
+
+
+@pytest.mark.parametrize("number", [60, 500])
+def test_a_long_walk_is_cut_short_and_says_so(number):
+    # Mistake caught: half a minute and megabytes for two hundred steps, an error for five hundred.
+    walk = checks.step(sines(number))
+    numbers = [panel.number for panel in walk.panels]
+    assert numbers == [*range(1, 9), *range(number - 3, number + 1)]
+    assert f"12 of its {number} steps ({number - 12} in the middle left out)" in walk.title
+    for panel in walk.panels:  # the step that it speaks of is in its picture
+        (current,) = (step for step in panel.graph.steps if step.marked)
+        assert current.key == f"n{number + 1 - panel.number}"
+    assert walk.panels[-1].graph.text.count("grad") > walk.panels[0].graph.text.count("grad")
+    page = walk._repr_mimebundle_()["text/html"]
+    assert page.count("<svg") == 12 and len(page) < 1_000_000
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_text(monkeypatch):
+    # Mistake caught: Graphviz refuses a text of 16384 characters, and the cell shows a traceback.
+    loss = leaf(1.5) * 3
+    assert "<svg" in checks.draw(loss, names={"n" * 9000: loss})._repr_mimebundle_()["text/html"]
+    for shown_object in (checks.draw(loss, names={"n" * 40_000: loss}), checks.draw(loss)):
+        assert shown_object._repr_mimebundle_()["text/html"]
+    monkeypatch.setattr("checks.drawing.dot", raising(ValueError("no")))
+    for shown_object in (checks.draw(loss), checks.step(loss)):
+        assert "<pre>" in shown_object._repr_mimebundle_()["text/html"]
 
 
 # -- the picture beside a wrong answer -------------------------------------------------------------
