@@ -36,7 +36,7 @@ WRITTEN = {
     "(-a) * b": -A * B,
     "-a": -A,
     "exp(a + b)": (A + B).exp(),
-    "exp((exp(a) + b))": (A.exp() + B).exp(),
+    "exp(exp(a) + b)": (A.exp() + B).exp(),
     "(a + b).sum()": (A + B).sum(),
     "exp(a).sum()": A.exp().sum(),
     "maximum(a + b, c)": torch.maximum(A + B, C),
@@ -48,7 +48,7 @@ WRITTEN = {
     "a[-1]": A.select(0, -1),
     "m[:, 1]": M[:, 1],
     "m @ …": M @ M.detach().T,
-    "Cumsum(a)": A.cumsum(0),
+    "cumsum(a)": A.cumsum(0),
 }
 
 
@@ -80,7 +80,7 @@ def test_tensors_without_a_place():
 
 @pytest.mark.parametrize(
     "result, words",
-    [(A**2, "square"), (A**3, "power"), (A * B, "product"), (A.cumsum(0), "Cumsum")],
+    [(A**2, "square"), (A**3, "power"), (A * B, "product"), (A.cumsum(0), "cumsum")],
 )
 def test_steps_have_names(result, words):
     assert operation(result.grad_fn) == words
