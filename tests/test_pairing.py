@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,14 @@ def test_of_several_notebooks_the_newest_is_taken_and_said(tmp_path: Path) -> No
     submissions, notes = find(tmp_path, [LESSON])
     assert [s.path.name for s in submissions] == ["01_small.ipynb"]
     assert len(notes) == 1 and "01_small.ipynb" in notes[0]
+
+
+@pytest.mark.parametrize("word", ["import ", ". ", ".\t", "import a.b ", "import\n", "#", "grad "])
+def test_looking_for_autograd_takes_no_time(word: str) -> None:
+    # The mistake: a pattern that takes the square of the length stops the marking of everybody.
+    begin = time.process_time()
+    paired(submission({"1.1": word * 100_000})["cells"])
+    assert time.process_time() - begin < 2
 
 
 def test_a_zip_is_unpacked_inside_its_folder(tmp_path: Path) -> None:

@@ -147,18 +147,24 @@ def _code(cell: Mapping[str, Any]) -> str:
     return source.encode("utf-8", "replace").decode() if isinstance(source, str) else ""
 
 
-_ASKS_AUTOGRAD = re.compile(
-    r"\.\s*(backward|grad|vjp|jvp|jacobian|jacrev|jacfwd|hessian)\b|\b(autograd)\b"
-    r"|\bimport\b.*\b(grad|vjp|jvp|jacobian|jacrev|jacfwd|hessian)\b"
-)
+_MOST_READ = 100_000  # characters of a cell in which it is looked for what asks autograd
+_ASKING = r"(backward|grad|vjp|jvp|jacobian|jacrev|jacfwd|hessian)\b"
+_ASKED = re.compile(rf"\.[ \t]{{,9}}{_ASKING}|\b(autograd)\b")
+_IMPORTED = re.compile(rf"\b{_ASKING}")
+_IMPORT = re.compile(r"\bimport\b")
 
 
 def _autograd(code: str) -> Iterator[str]:
     """Where an answer asks autograd: for the teacher to look at, not a fault by itself.
 
-    The code is read as text: to parse what a stranger wrote can end the process.
+    The code is read as text: to parse what a stranger wrote can end the process. No pattern here
+    looks at a character more than a few times, whatever was typed.
     """
-    lines = (re.sub(r"#.*", "", line) for line in code.splitlines())
-    used = {name for line in lines for match in _ASKS_AUTOGRAD.findall(line) for name in match}
+    used: set[str] = set()
+    for whole in code[:_MOST_READ].splitlines():
+        line = whole.partition("#")[0]
+        used.update(name for match in _ASKED.findall(line) for name in match)
+        if imported := _IMPORT.search(line):
+            used.update(_IMPORTED.findall(line, imported.end()))
     for name in sorted(used - {""}):
         yield f"uses `{name}`, which asks autograd"
