@@ -179,6 +179,7 @@ DEEDS = {
     "reads the results": "os.listdir({results!r})",
     "reads the tests": "open({tests!r}).read()",
     "reads the environment of others": "open('/proc/{pid}/environ').read()",
+    "reads the environment of the teacher": "environment().index(b'TEACHERS_' + b'TOKEN')",
     "reads the memory of others": "open('/proc/{pid}/mem', 'rb').read(1)",
     "reads the passwords": "open('/etc/shadow').read()",
     "writes outside": "open({outside!r}, 'w').write('x')",
@@ -189,6 +190,10 @@ DEEDS = {
     "deletes a submission": "os.unlink({other!r})",
     "empties a submission": "os.truncate({other!r}, 0)",
     "renames the results": "os.rename({results!r}, {results!r} + '-gone')",
+    "opens a submission to all": "os.chmod({other!r}, 0o777)",
+    "gives a submission away": "os.chown({other!r}, os.stat({other!r}).st_uid, -1)",
+    "changes when it was handed in": "os.utime({other!r}, (0, 0))",
+    "writes a mark beside it": "os.setxattr({other!r}, 'user.x', b'1')",
     "starts a program that reads": "subprocess.run(['cat', {source!r}], check=True)",
     "speaks TCP": "socket.create_connection(('127.0.0.1', {port}), 1)",
     "speaks UDP": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
@@ -202,8 +207,21 @@ DEEDS = {
     "raises its limits": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
 }
 _DEED = """
-import ctypes, os, resource, signal, socket, subprocess
+import ctypes, os, resource, signal, socket, subprocess, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def environment():
+    # What the process began with, on its stack, and what the frames around it hold.
+    at = ctypes.c_void_p.in_dll(ctypes.CDLL(None), 'program_invocation_name').value
+    found, (read, write) = b'', os.pipe()
+    while len(found) < 10**5:
+        n = ctypes.CDLL(None).write(write, ctypes.c_void_p(at + len(found)), 64)
+        if n <= 0: break
+        found += os.read(read, n)
+    frame = sys._getframe()
+    while frame:
+        found += str(frame.f_locals).encode('utf-8', 'replace')
+        frame = frame.f_back
+    return found
 def libc(name, *arguments):
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments):
         raise OSError(ctypes.get_errno(), name)
@@ -217,4 +235,4 @@ except (OSError, ValueError, subprocess.CalledProcessError):
 
 def deed(code: str, **names: object) -> str:
     """The code of an answer that does something forbidden."""
-    return _DEED.format(deed=code.format(**names))
+    return _DEED.replace("{deed}", code.format(**names))

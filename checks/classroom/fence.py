@@ -111,6 +111,8 @@ def enclose(scratch: Path, limits: Limits, isolation: Isolation) -> None:
     if sys.platform == "linux":
         kernel.die_with_parent(signal.SIGKILL)
         kernel.no_new_privileges()
+    if isolation.processes:
+        kernel.read_only(scratch)
     if isolation.files:
         _files(scratch)
     if isolation.limits:
@@ -148,6 +150,7 @@ def _no_network() -> None:
 def _own_world(scratch: Path, limits: Limits) -> None:
     kernel.unshare(_OWN_WORLD)
     kernel.mount_memory(scratch, limits.disk)
+    kernel.read_only(scratch)
 
 
 def _limit(limits: Limits, mapped: int) -> None:
