@@ -133,8 +133,7 @@ class _Shared:
         begun = (list(options), lasting)
         with self._lock:
             if self._warm is None or not self._warm.lives:
-                defaults = {"PYTHONPATH": None, "MPLBACKEND": _BACKEND}  # a kernel's own
-                settings = {**dict.fromkeys(os.environ), **defaults, **env}
+                settings = {"MPLBACKEND": _BACKEND, **env}  # the first is a kernel's own
                 self._warm, self._begun = Warm(settings, _MODULES, options), begun
             return self._warm if begun == self._begun else None
 

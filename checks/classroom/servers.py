@@ -8,8 +8,10 @@ import os
 import select
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import checks
 from checks.classroom.lesson import Lesson
 from checks.classroom.warm import Warm, WarmError
 
@@ -19,7 +21,23 @@ ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "PYTHONHASHSEED": "0",  # a set has the same order each time
 }
+# What a submission must not find in the memory of its process is not there: of the teacher's
+# environment these are handed down, and what begins with `CHECKS_` or `LC_`. No token is among them.
+_HANDED_DOWN = (
+    *("PATH", "LANG", "TZ", "TMPDIR", "HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"),
+    *("LD_LIBRARY_PATH", "PYTHONHOME", "VIRTUAL_ENV"),
+)
 _ENDED = "one of its processes has ended"
+
+
+def environment() -> dict[str, str]:
+    """The environment of what marks."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _HANDED_DOWN or name.startswith(("CHECKS_", "LC_"))
+    }
+    return {**kept, "PYTHONPATH": str(Path(checks.__file__).resolve().parent.parent), **ENVIRONMENT}
 
 
 class ServerError(RuntimeError):
@@ -40,7 +58,7 @@ class Server:
         self._out, write = os.pipe()
         nowhere = os.open(os.devnull, os.O_RDWR)
         try:
-            whole = {**os.environ, **ENVIRONMENT, **(env or {})}
+            whole = {**environment(), **(env or {})}
             self._process = warm.fork(module, [], (read, write, nowhere), whole)
         except WarmError as error:
             os.close(self._in)

@@ -17,7 +17,7 @@ from checks.classroom.lesson import Lesson, parse
 from checks.classroom.marking import Bench, JudgeError, mark, refused
 from checks.classroom.release import varied
 from checks.classroom.running import Settings
-from checks.classroom.servers import ENVIRONMENT, Server, ServerError, zygote
+from checks.classroom.servers import Server, ServerError, environment, zygote
 from checks.classroom.warm import Warm
 
 _TRIES = 2
@@ -121,7 +121,7 @@ class _Shared:
                 self._warm.stop()
                 self._warm = None
             if self._warm is None:
-                self._warm = Warm(ENVIRONMENT, _FIRST)
+                self._warm = Warm(environment(), _FIRST)
             return self._warm
 
     def stop(self) -> None:

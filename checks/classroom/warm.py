@@ -18,11 +18,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import checks
 
 # Loaded when a lesson draws, when it shows a slider, when a number is printed.
 _SOON_NEEDED = (
@@ -53,20 +50,18 @@ class Warm:
 
     def __init__(
         self,
-        env: Mapping[str, str | None] | None = None,
+        env: Mapping[str, str],
         modules: Sequence[str] = (),
         options: Sequence[str] = ("-P",),
     ) -> None:
         """Start it.
 
         Args:
-            env: its settings beside those of this process; None leaves one out.
+            env: its environment, all of it.
             modules: what it imports beside what a lesson imports.
             options: those of Python.
         """
         self._socket, its = socket.socketpair()
-        package = str(Path(checks.__file__).resolve().parent.parent)
-        settings = {**os.environ, "PYTHONPATH": package, **(env or {})}
         self._process = subprocess.Popen(
             [sys.executable, *options, "-m", __spec__.name, str(its.fileno()), *modules],
             pass_fds=[its.fileno()],
@@ -74,7 +69,7 @@ class Warm:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",  # no progress is kept, and no module is found, where the teacher happens to be
-            env={name: value for name, value in settings.items() if value is not None},
+            env=env,
             start_new_session=True,  # an interrupt is for whoever started it
         )
         its.close()
@@ -173,7 +168,8 @@ def main(control: int, modules: Sequence[str] = ()) -> None:
     gc.collect()
     gc.freeze()  # a collection in a fork does not write to, and so copy, what is older than it
     connection = socket.socket(fileno=control)
-    for request, streams in _requests(connection):
+    while (received := _next(connection)) is not None:
+        request, streams = received
         if "poll" in request:
             process, status = os.waitpid(request["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if process else None
@@ -187,19 +183,16 @@ def main(control: int, modules: Sequence[str] = ()) -> None:
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _requests(connection: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:
-    """Each request, and the streams that came with it."""
-    while True:
-        first, streams, _, _ = socket.recv_fds(connection, 1, _STREAMS)
-        line = bytearray()
-        while first and not line.endswith(b"\n"):
-            data = connection.recv(1 << 16)
-            if not data:
-                return
-            line += data
-        if not first:
-            return
-        yield json.loads(line), streams
+def _next(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next request, and the streams that came with it; None when there is none any more."""
+    first, streams, _, _ = socket.recv_fds(connection, 1, _STREAMS)
+    line = bytearray()
+    while first and not line.endswith(b"\n"):
+        data = connection.recv(1 << 16)
+        if not data:
+            return None
+        line += data
+    return (json.loads(line), streams) if first else None
 
 
 def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
@@ -212,7 +205,7 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> None:
             os.close(stream)
         os.chdir(request["cwd"])
         os.environ.clear()
-        os.environ.update(request["env"])
+        os.environ.update(request.pop("env"))  # whoever walks up the frames finds it there no more
         importlib.import_module(request["module"]).main(*request["arguments"])
         code = 0
     except SystemExit as end:
