@@ -75,6 +75,10 @@ def _rows() -> list[Row]:
             "    os.write(11, b'{\"begin\": %d}\\n' % n)\n    time.sleep(0.1)"
         ),
         "floods the pipe": "import os\nwhile True:\n    os.write(11, b'x' * 65536)",
+        "floods the pipe with nothing": "import os\nwhile True:\n    os.write(11, b'\\n' * 65536)",
+        "floods the pipe with notes": (
+            "import os\nwhile True:\n    os.write(11, b'{\"note\": \"\", \"cell\": 1}\\n' * 999)"
+        ),
         "reads the requests": "import os\nos.read(10, 100)",
         "leaves threads behind": (
             "import threading\ndef spin():\n    while True: pass\n"
@@ -153,6 +157,24 @@ def _rows() -> list[Row]:
                 "dw = torch.zeros(2).as_subclass(Yes)"
             },
             {"1.1"},
+        ),
+        Row(
+            "a function that writes notes",
+            {
+                "1.2": "def product_backward(u, a, b):\n    import os\n"
+                "    os.write(11, b'{\"note\": \"x\", \"cell\": 3}\\n' * 9 + b'{\"label\": \"1.3\", \"answer\": \"\"}\\n')\n"
+                "    return u * b, u * a"
+            },
+            set(),
+        ),
+        Row(
+            "a function that writes a long note",
+            {
+                "1.2": "def product_backward(u, a, b):\n    import os\n"
+                "    os.write(11, b'{\"note\": \"' + b'n' * 30000 + b'\", \"cell\": 3}\\n')\n"
+                "    return u * b, u * a"
+            },
+            set(),
         ),
         Row("nan", {"1.1": "dw = torch.full((2,), torch.nan)"}, {"1.1"}),
         Row("a function for a tensor", {"1.1": "def dw(): pass"}, {"1.1"}),

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from checks.classroom import cage, fence
-from checks.classroom.fence import Isolation, Limits
+from checks.classroom.fence import PATIENCE, Isolation, Limits
 
 NO_JOB = 3  # the exit code where the input has ended
 
+_MOST_MESSAGES = 100_000  # of one submission
+_MOST_MALFORMED = 100  # lines that are no message
 _MOST_SAID = 96 << 20  # bytes that one submission may say
 _CHUNK = 1 << 16
 _FOREVER = 3600.0
+_SHORTEST = 0.02  # seconds that nothing is looked at, where nothing is said
 _ONE_CALL = 10.0  # seconds: longer than a check waits
 # What a cage may say: the kinds of its messages, and what is in them.
 _KINDS: dict[str, dict[str, type]] = {
@@ -85,7 +88,8 @@ def _keep(job: dict[str, Any], scratch: Path, out: int) -> None:
     os.close(to_cage)
     os.close(to_main)
     try:
-        _Relay(from_cage, from_main, out, limits.seconds, len(job["cells"])).run()
+        clock = Clock(child)
+        _Relay(from_cage, from_main, out, clock, limits.seconds, len(job["cells"])).run()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
@@ -122,18 +126,52 @@ def _live(
         os._exit(0)
 
 
+class Clock:
+    """The time that a process takes: not what it waits for a processor while others have them.
+
+    So marks do not depend on how busy the machine is. It is no less than the fourth part of the
+    time that passes: nothing takes for ever.
+    """
+
+    def __init__(self, process: int) -> None:
+        self._file = -1
+        with contextlib.suppress(OSError):  # without it, all the time that passes counts
+            self._file = os.open(f"/proc/{process}/schedstat", os.O_RDONLY)
+        self._waited = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to count."""
+        self._begun, self._before = time.monotonic(), self._waits()
+
+    def taken(self) -> float:
+        """The seconds since it was started."""
+        passed = time.monotonic() - self._begun
+        return max(passed - (self._waits() - self._before), passed / PATIENCE)
+
+    def _waits(self) -> float:
+        """How long it has waited for a processor in its life."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError, ValueError, IndexError):  # it may have ended
+                self._waited = int(os.pread(self._file, 100, 0).split()[1]) / 1e9
+        return self._waited
+
+
 class _Relay:
     """Passes messages between the main process and the cage, and watches the clock."""
 
-    def __init__(self, from_cage: int, to_cage: int, out: int, seconds: float, cells: int) -> None:
+    def __init__(
+        self, from_cage: int, to_cage: int, out: int, clock: Clock, seconds: float, cells: int
+    ) -> None:
         self.from_cage, self.to_cage, self.out = from_cage, to_cage, out
-        self.seconds, self.last = seconds, cells - 1
-        self.deadline = time.monotonic() + seconds
-        self.asked = 0.0
+        self.clock, self.seconds, self.last = clock, seconds, cells - 1
+        self.allowed = seconds  # for what runs now
         self.left = seconds  # for the calls of one check together
         self.number = -1  # of the cell that runs
         self.said, self.rest = 0, bytearray()
+        self.messages = self.malformed = 0
         self.busy = True
+        self.done = False  # all cells have run: only functions are called from now on
         self.label: object = None
         self.ended = ""
 
@@ -141,7 +179,11 @@ class _Relay:
         """Go on until the main process has heard enough."""
         while True:
             sources = [0] if self.ended else [0, self.from_cage]
-            wait = max(0.0, self.deadline - time.monotonic()) if self.busy else _FOREVER
+            wait = self.allowed - self.clock.taken() if self.busy else _FOREVER
+            if wait <= 0:  # also where there is always something to be read
+                self._end("it was still running when its time was up")
+                continue
+            wait = max(wait, _SHORTEST)
             ready, _, _ = select.select(sources, [], [], wait)
             if 0 in ready:
                 line = _read_line(0)
@@ -151,18 +193,16 @@ class _Relay:
                 self._ask(line, request)
             elif self.from_cage in ready:
                 self._listen()
-            elif self.busy:
-                self._end("it was still running when its time was up")
 
     def _ask(self, line: bytes, request: dict[str, Any]) -> None:
         """Have a function called; the calls of one check share the time of one cell."""
         if request["label"] != self.label:
             self.label, self.left = request["label"], self.seconds
         if not self.ended:
-            self.busy, self.asked = True, time.monotonic()
-            self.deadline = self.asked + min(self.left, _ONE_CALL)
+            self.busy, self.allowed = True, min(self.left, _ONE_CALL)
+            self.clock.restart()
             try:
-                _write(self.to_cage, line, self.deadline)
+                _write(self.to_cage, line, time.monotonic() + PATIENCE * self.allowed)
             except OSError:
                 self._end("its process was ended")
         else:
@@ -180,23 +220,31 @@ class _Relay:
         *lines, rest = bytes(self.rest).split(b"\n")
         self.rest = bytearray(rest)
         for line in lines:
-            self._pass(_message(line))
+            message = _message(line)
+            self.messages += 1
+            self.malformed += not message
+            if self.messages > _MOST_MESSAGES or self.malformed > _MOST_MALFORMED:
+                self._end("it said too much")
+                return
+            self._pass(message)
 
     def _pass(self, message: dict[str, Any]) -> None:
         """Pass on one message of the cage."""
+        if self.done and not message.keys() & {"result", "raised"}:
+            return  # nobody listens to it any more
         if "begin" in message:
             # Each cell has its time once: whoever counts backwards gets no more of it.
             if message["begin"] > self.number:
                 self.number = message["begin"]
-                self.deadline = time.monotonic() + self.seconds
+                self.clock.restart()
             return
         if message.keys() & {"done", "result", "raised"}:
-            if not self.busy or ("done" in message) != (self.label is None):
+            if not self.busy or ("done" in message) == self.done:
                 return  # nobody has asked
             if "done" in message and self.number < self.last:
                 return  # before the last cell has begun
-            self.busy = False
-            self.left -= time.monotonic() - self.asked
+            self.busy, self.done = False, True
+            self.left -= self.clock.taken()
         if message:
             say(self.out, message)
 
@@ -223,12 +271,18 @@ def _message(line: bytes) -> dict[str, Any]:
 
 
 def _read_line(where: int) -> bytes:
-    """Read one line and not a byte more: what follows is for another process."""
+    """Read one line. Whoever writes waits for the answer: what follows is for another process.
+
+    Raises:
+        RuntimeError: there is more than one: somebody is out of step.
+    """
     parts: list[bytes] = []
     while not parts or not parts[-1].endswith(b"\n"):
         data = os.read(where, _CHUNK)
         if not data:
             return b""
+        if b"\n" in data[:-1]:
+            raise RuntimeError("two lines at once")
         parts.append(data)
     return b"".join(parts)
 

@@ -7,17 +7,19 @@ no other.
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from checks.classroom.cell import Cell, Role, check_call
-from checks.classroom.fence import Isolation, Limits
+from checks.classroom.fence import PATIENCE, Isolation, Limits
 from checks.classroom.servers import Server, ServerError
 
 _BLANK = '{"value": {"blank": true}, "grads": []}'
+_MOST_TIMES = 20  # the time of one cell, for all that is tried with one submission
 _SLACK = 60.0  # seconds for a keeper to say that time is up
-_MOST_NOTES = 20
+_MOST_NOTES, _LONGEST_NOTE = 20, 300
 _FAILED = "the process that watches it has failed"
 
 
@@ -59,7 +61,9 @@ class Run:
             "limits": asdict(settings.limits),
             "isolation": asdict(settings.isolation),
         }
-        self._patience = settings.limits.seconds + _SLACK
+        seconds = settings.limits.seconds
+        self._patience = PATIENCE * seconds * len(self._cells) + _SLACK
+        self._begun, self._budget = time.monotonic(), _MOST_TIMES * seconds
         self._zygote = zygote
         self._open = False
         self._ended: dict[int, str] = {}  # cells that are left out, and why
@@ -87,15 +91,17 @@ class Run:
         Returns:
             {"result": …} or {"raised": …}; {"ended": …, "why": …} where the process has not
             survived it.
+
+        Raises:
+            ServerError: the process that watches it has failed.
         """
         if not self._open:
             return {"ended": 0, "why": _FAILED}
         self._zygote.say({"label": request["call"], "args": request["args"]})
-        message = self._zygote.hear(self._patience)
-        if "over" in message:
-            self._open = False
-            return {"ended": 0, "why": _FAILED}
-        return message
+        while True:
+            message = self._hear()
+            if message.keys() & {"result", "raised", "ended"}:
+                return message
 
     def until(self, label: str) -> bool:
         """Run again without what comes after an exercise; False where nothing does.
@@ -104,6 +110,8 @@ class Run:
         """
         last = max(self._of(label), default=len(self._cells))
         self._aside = {k for k in self._answer_cells if k > last and k not in self._ended}
+        if self._spent(0.5):  # there must be time left to go on afterwards
+            self._aside = set()
         if self._aside:
             self._once()
         return bool(self._aside)
@@ -118,6 +126,8 @@ class Run:
         """Run again, without the cells of an exercise whose function ended the process."""
         for number in self._of(label):
             self._ended.setdefault(number, why)
+        if self._spent() and not self._aside:
+            return  # what has been answered stays
         self._aside = set()
         self._until_it_comes_through()
 
@@ -141,6 +151,10 @@ class Run:
     def _of(self, label: str) -> Iterator[int]:
         return (k for k in self._answer_cells if self._cells[k].label == label)
 
+    def _spent(self, share: float = 1.0) -> bool:
+        """Whether so much of the time has passed that all that is tried may take together."""
+        return time.monotonic() - self._begun >= share * self._budget
+
     def _until_it_comes_through(self) -> None:
         suspects: list[int] = []
         while True:
@@ -153,8 +167,12 @@ class Run:
                 break
             suspects.append(guilty[-1])
             self._ended[guilty[-1]] = why
+            if self._spent():
+                return  # what has been answered until then stays
         # A cell may leave behind what ends the process later, in the cell of another exercise.
         for suspect in suspects[:-1]:
+            if self._spent():
+                break
             why = self._ended.pop(suspect)
             self._once()
             if self._heard.end is not None:
@@ -177,7 +195,8 @@ class Run:
             if "answer" in message:
                 heard.answers.setdefault(message["label"], message["answer"])
             if "note" in message and 0 <= message["cell"] < len(self._cells):
-                heard.notes[_MOST_NOTES * len(self._cells) :] = [(message["cell"], message["note"])]
+                told = message["cell"], message["note"][:_LONGEST_NOTE]
+                heard.notes[_MOST_NOTES * len(self._cells) :] = [told]
 
 
 def job_cell(cell: Cell, typed: Mapping[str, str]) -> dict[str, Any]:

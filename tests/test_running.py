@@ -1,0 +1,112 @@
+"""How a submission is run: what its time is, how often it is tried, what is kept of what it says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import pytest
+from classroom import NAME, SOURCE
+from fenced import ISOLATION
+
+from checks.classroom import fence, keeper, running
+from checks.classroom.cell import Role
+from checks.classroom.lesson import parse
+from checks.classroom.running import Run, Settings
+from checks.classroom.servers import Server
+
+CELLS = parse(SOURCE, NAME).cells
+TYPED = {cell.id: cell.blank for cell in CELLS if cell.role is Role.ANSWER}
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Callable[[], object]], int]]:
+    """Starts processes that share one processor, and ends them."""
+    begun: list[int] = []
+
+    def fork(work: Callable[[], object]) -> int:
+        child = os.fork()
+        if child == 0:
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            while True:
+                work()
+        begun.append(child)
+        return child
+
+    yield fork
+    for child in begun:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="not told here")
+def test_what_others_use_is_not_charged(start: Callable[[Callable[[], object]], int]) -> None:
+    # The mistake: the processes of another submission cost an innocent one its points.
+    clock = keeper.Clock(start(lambda: None))
+    for _ in range(5):
+        start(lambda: None)
+    clock.restart()
+    begin = time.monotonic()
+    time.sleep(3)
+    assert clock.taken() < 0.6 * (time.monotonic() - begin)
+
+
+def test_who_sleeps_is_charged(start: Callable[[Callable[[], object]], int]) -> None:
+    # The mistake: by the time of the processor alone, sleeping would never end.
+    clock = keeper.Clock(start(lambda: time.sleep(9)))
+    time.sleep(1)
+    assert clock.taken() > 0.5
+
+
+def test_what_cannot_be_looked_up_is_charged_whole() -> None:
+    clock = keeper.Clock(0)
+    time.sleep(0.1)
+    assert clock.taken() >= 0.1
+
+
+class _Zygote:
+    """Stands for one in which every cell of an answer ends the process, for ever."""
+
+    def __init__(self, note: str = "") -> None:
+        self.jobs = 0
+        self._replies: list[dict[str, Any]] = []
+        self._note = note
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        if "cells" in message:
+            self.jobs += 1
+            left = [k for k, c in enumerate(message["cells"]) if c["role"] == "answer"]
+            left = [k for k in left if k not in message["blanked"]]
+            end = {"ended": left[0], "why": "x"} if left else {"done": True}
+            self._replies = [{"note": self._note, "cell": 1}, end]
+        else:
+            self._replies = [{"over": True, "failed": False}]
+
+    def hear(self, seconds: float) -> dict[str, Any]:
+        return self._replies.pop(0)
+
+
+def run(zygote: _Zygote) -> Run:
+    settings = Settings(fence.Limits(seconds=5), ISOLATION)
+    return Run(CELLS, TYPED, settings, cast(Server, zygote))
+
+
+def test_a_submission_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The mistake: a notebook of which each cell hangs is tried twice for each of them.
+    patient = _Zygote()
+    run(patient)
+    monkeypatch.setattr(running, "_MOST_TIMES", 0)
+    hasty = _Zygote()
+    given_up = run(hasty)
+    assert patient.jobs > 5 and hasty.jobs == 1
+    assert not given_up.until("1.1")
+    given_up.without("1.2", "x")
+    assert hasty.jobs == 1
+
+
+def test_a_note_is_cut() -> None:
+    # The mistake: forty megabytes in the result of a student.
+    assert [len(note) for note in run(_Zygote("n" * 10**6)).notes("1.1")][-1] < 1000
