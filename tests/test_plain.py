@@ -133,6 +133,12 @@ FORGED = [
     {**TENSOR, "shape": [1] * 65},
     {**TENSOR, "tensor": "not base64!"},
     {**TENSOR, "tensor": None},
+    *({"tensor": "AA==", "dtype": f"torch.q{kind}", "shape": [1]} for kind in ("int8", "uint8")),
+    {"list": [{}] * 10},
+    {"list": [{"list": [{"none": True}] * 1000}] * 101},
+    {"dict": [[{"int": str(n)} for n in range(1000)], [{"none": True}] * 1000]},
+    {"dict": [[{"str": f"{n:0>300}"} for n in range(1000)], [{"none": True}] * 1000]},
+    {"list": [TENSOR | {"tensor": "A" * (30 << 20)}] * 4},
 ]
 
 
@@ -149,6 +155,12 @@ def test_a_deep_nest_is_refused() -> None:
         plain = {"list": [plain]}
     with pytest.raises(NotPlainError):
         decode(plain)
+
+
+def test_a_tensor_of_no_plain_numbers_is_only_named() -> None:
+    # The mistake: a quantized tensor ends the process of the judge when it is compared.
+    assert set(encode(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))) == {"other"}
+    assert set(encode(torch.qint8)) == {"other"}
 
 
 def test_a_forged_truth_value_is_one_of_two() -> None:

@@ -118,12 +118,13 @@ class _Check:
     def judge(self, text: str, call: Callable[..., object]) -> dict[str, Any]:
         """Judge an answer that came as plain data; what cannot be read is no answer."""
         note = ""
+        with_grads: list[tuple[Tensor, Tensor | None]] = []
         try:
             plain = json.loads(text)
             answer, grads = decode(plain["value"], call=call), plain["grads"]
-            with_grads = _given_back(eval(self.wrt, self.namespace), answer, grads)
+            _give_back(eval(self.wrt, self.namespace), answer, grads, with_grads)
         except Exception:
-            answer, with_grads = ..., []
+            answer = ...
             note = "what came of this exercise could not be read"
         try:
             return {**summary(eval(self.code, {**self.namespace, _ANSWER: answer})), "note": note}
@@ -135,13 +136,18 @@ class _Check:
                 tensor.grad = before
 
 
-def _given_back(wrt: Any, answer: Any, names: list[str]) -> list[tuple[Tensor, Tensor | None]]:
+def _give_back(
+    wrt: Any, answer: Any, names: list[str], before: list[tuple[Tensor, Tensor | None]]
+) -> None:
     """Let the answers that were a `.grad` be one here, too: the check then says so.
 
-    Returns:
-        The tensors whose gradient was replaced, and what it was.
+    Args:
+        wrt: the tensors that the check asks about.
+        answer: what was answered.
+        names: the answers that were a `.grad`.
+        before: is given each tensor whose gradient is replaced, and what it was, also where a later
+            one cannot be: nothing stays for the next answer.
     """
-    before = []
     tensors = wrt if isinstance(wrt, dict) else {"": wrt}
     answers = answer if isinstance(answer, dict) else {"": answer}
     for name in names:
@@ -149,7 +155,6 @@ def _given_back(wrt: Any, answer: Any, names: list[str]) -> list[tuple[Tensor, T
         if isinstance(tensor, Tensor) and isinstance(given, Tensor):
             before.append((tensor, tensor.grad))
             tensor.grad = given
-    return before
 
 
 def summary(verdict: Verdict) -> dict[str, Any]:

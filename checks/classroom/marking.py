@@ -14,6 +14,7 @@ from checks.classroom.warm import Warm
 
 _JUDGING = 120.0  # seconds that a judge may take for one answer, calls of functions left out
 _TRIES = 2
+_LONGEST_TEXT, _LONGEST_HTML = 50_000, 2_000_000  # characters; of the second, most are a drawing's
 
 
 class JudgeError(RuntimeError):
@@ -139,6 +140,16 @@ def closed(why: str) -> dict[str, Any]:
     return {"outcome": "invalid", "credit": 0.0, "text": why, "html": "", "mistakes": []}
 
 
+def _shown(text: str, html: str) -> dict[str, str]:
+    """What is kept of a verdict: what is very long, as a forged answer may be, is not."""
+    if len(html) > _LONGEST_HTML:
+        html = ""
+    return {
+        "text": text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…",
+        "html": html,
+    }
+
+
 def _parts(check: Cell, source: Sequence[Cell], handed: Handed) -> tuple[list[str], list[str]]:
     """The learner's code for an exercise, and what a teacher should look at in it."""
     cells = [c for c in source if c.role is Role.ANSWER and c.label == check.label]
@@ -160,8 +171,7 @@ def _exercise(
         "outcome": str(judged["outcome"]),
         "entries": dict(judged.get("entries", {})),
         "mistakes": sorted(set(judged.get("mistakes", ()))),
-        "text": str(judged["text"]),
-        "html": str(judged["html"]),
+        **_shown(str(judged["text"]), str(judged["html"])),
         "code": "\n\n".join(code),
         "notes": [*judged.get("notes", ()), *filter(None, [judged.get("note")])],
         "flags": flags,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from numbers import Number
 from typing import Any, TypeAlias
 
@@ -25,7 +26,26 @@ _MOST_BYTES = 32 << 20  # of one tensor
 _MOST_ENTRIES = 100_000  # of lists and dicts, all together
 _LONGEST = 10_000  # characters of text
 _DEEPEST = 12
-_DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+_LONGEST_KEY, _MOST_ODD_KEYS = 200, 100
+_MOST_TEXT = 100 << 20  # characters of a whole answer
+# Those of plain numbers: to read what is none of them, such as a quantized one, can end the process.
+_DTYPES = {
+    str(dtype): dtype
+    for dtype in (
+        *(torch.float16, torch.float32, torch.float64, torch.bfloat16),
+        *(torch.complex32, torch.complex64, torch.complex128, torch.bool),
+        *(
+            torch.uint8,
+            torch.uint16,
+            torch.uint32,
+            torch.uint64,
+            torch.int8,
+            torch.int16,
+            torch.int32,
+            torch.int64,
+        ),
+    )
+}
 
 
 class NotPlainError(ValueError):
@@ -64,7 +84,8 @@ def _encode(value: Any, left: int, depth: int) -> Plain:
         keys = _items(list(value), left, depth)
         return {"dict": [keys, _items(list(value.values()), left, depth)]}
     if isinstance(value, torch.dtype):
-        return {"torch_dtype": str(value)}
+        name = str(value)
+        return {"torch_dtype": name} if name in _DTYPES else {"other": name}
     if isinstance(value, Number):
         return {"float": float(value).hex()}  # type: ignore[arg-type]
     if kind.__name__ in ("function", "method", "builtin_function_or_method", "partial"):
@@ -80,7 +101,7 @@ def _items(values: list[Any], left: int, depth: int) -> list[Plain]:
 
 def _tensor(value: Any) -> Plain:
     tensor = answers.as_tensor(value)
-    if tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+    if tensor.is_meta or tensor.is_nested or str(tensor.dtype) not in _DTYPES:
         return {"other": "Tensor without plain numbers"}
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
@@ -106,16 +127,36 @@ def decode(plain: object, *, call: Callable[..., object] | None = None) -> objec
         NotPlainError: it is not what `encode` writes.
     """
     try:
-        return _decode(plain, call, 0)
+        return _decode(plain, call, 0, _Left())
     except NotPlainError:
         raise
     except Exception as error:
         raise NotPlainError("an answer that cannot be read came from the submission") from error
 
 
-def _decode(plain: Any, call: Callable[..., object] | None, depth: int) -> Any:
+@dataclass
+class _Left:
+    """What may still be read of one answer, so that it does not fill the memory."""
+
+    entries: int = _MOST_ENTRIES + 1
+    characters: int = _MOST_TEXT
+
+    def take(self, plain: Mapping[str, Any]) -> None:
+        """Count one entry.
+
+        Raises:
+            NotPlainError: it is one too many.
+        """
+        self.entries -= 1
+        self.characters -= sum(len(part) for part in plain.values() if type(part) is str)
+        if self.entries < 0 or self.characters < 0:
+            raise NotPlainError
+
+
+def _decode(plain: Any, call: Callable[..., object] | None, depth: int, left: _Left) -> Any:
     if not isinstance(plain, Mapping) or depth > _DEEPEST + 1:
         raise NotPlainError
+    left.take(plain)
     for name, reader in _READERS.items():
         if name in plain:
             return reader(plain[name])
@@ -123,9 +164,12 @@ def _decode(plain: Any, call: Callable[..., object] | None, depth: int) -> Any:
         return _read_tensor(plain)
     for name, container in (("list", list), ("tuple", tuple)):
         if name in plain:
-            return container(_decode(item, call, depth + 1) for item in plain[name])
+            return container(_decode(item, call, depth + 1, left) for item in plain[name])
     if "dict" in plain:
-        keys, values = ([_decode(i, call, depth + 1) for i in part] for part in plain["dict"])
+        keys, values = (
+            [_decode(item, call, depth + 1, left) for item in part] for part in plain["dict"]
+        )
+        _prove_keys(keys)
         return dict(zip(keys, values, strict=True))
     if "function" in plain:
         return call if call is not None else lambda: None
@@ -133,6 +177,13 @@ def _decode(plain: Any, call: Callable[..., object] | None, depth: int) -> Any:
         # Named as the learner's own type was, so that the message is the same.
         return type("".join(c for c in str(plain["other"]) if c.isprintable())[:40], (), {})()
     raise NotPlainError
+
+
+def _prove_keys(keys: list[Any]) -> None:
+    """Raise NotPlainError for more keys than are short: those of numbers can be made to collide."""
+    odd = sum(type(key) is not str or len(key) > _LONGEST_KEY for key in keys)
+    if odd > _MOST_ODD_KEYS:
+        raise NotPlainError
 
 
 def _read_tensor(plain: Mapping[str, Any]) -> Tensor:

@@ -1,0 +1,35 @@
+"""What one answer does to the judge must not be there for the next one."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from classroom import NAME, SOURCE
+
+from checks.classroom import judge
+from checks.classroom.cell import Role
+from checks.classroom.lesson import parse
+from checks.classroom.marking import _shown
+from checks.classroom.plain import encode
+
+
+def test_a_gradient_that_was_given_back_does_not_stay() -> None:
+    # The mistake: where the second of two gradients has no fitting shape, the first one stays.
+    u, v = torch.tensor(1.3, requires_grad=True), torch.tensor(0.7, requires_grad=True)
+    (check,) = (c for c in parse(SOURCE, NAME).cells if c.role is Role.CHECK and c.label == "1.4")
+    answer = {"u": torch.tensor(0.5), "v": torch.tensor([1.0, 2.0])}
+    import checks
+
+    names = {"checks": checks, "u": u, "v": v, "z": u * u * v}
+    text = json.dumps({"value": encode(answer), "grads": ["u", "v"]})
+    judged = judge._Check(check, names).judge(text, lambda *_: None)
+    assert judged["credit"] == 0 and judged["note"]
+    assert u.grad is None and v.grad is None
+
+
+def test_a_verdict_that_is_very_long_is_not_kept() -> None:
+    # The mistake: twenty megabytes in the result of a student, and in the page for the teacher.
+    shown = _shown("x" * 10**7, "<b>" * 10**7)
+    assert len(shown["text"]) < 10**5 and shown["html"] == ""
+    assert _shown("right", "<b>right</b>") == {"text": "right", "html": "<b>right</b>"}
