@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from classroom import NAME, RIGHT, SOURCE, hand_in, submission
 
+from checks.classroom.cell import Role
 from checks.classroom.lesson import Lesson, parse
 from checks.classroom.pairing import MOST_BYTES, Handed, SubmissionError, cells_of, load, pair
 from checks.classroom.submissions import CollectError, find, unpack
 
 LESSON = parse(SOURCE, NAME)
+LESSON_BLANK = {cell.label: cell.blank for cell in LESSON.cells if cell.role is Role.ANSWER}
 Cells = list[dict[str, Any]]
 
 
@@ -184,6 +186,17 @@ def test_of_several_notebooks_the_newest_is_taken_and_said(tmp_path: Path) -> No
     assert len(notes) == 1 and "01_small.ipynb" in notes[0]
 
 
+def test_an_answer_in_a_cell_of_their_own_is_told() -> None:
+    # The mistake: no points for what was answered in a new cell, and nobody knows why.
+    cells = submission({"1.4": "dz_du = 1.82\ndz_dv = ...", "1.2": LESSON_BLANK["1.2"]})["cells"]
+    own = ("dz_dv = 1.69", "dz_du = 3", "def product_backward(u, a, b): ...", "dz_dv == 1", "x = 1")
+    cells += [{"cell_type": "code", "id": f"own-{n}", "source": s} for n, s in enumerate(own)]
+    assert paired(cells).notes == [
+        "1.2: `product_backward` is set in a cell of their own, which was not run.",
+        "1.4: `dz_dv` is set in a cell of their own, which was not run.",
+    ]
+
+
 @pytest.mark.parametrize("word", ["import ", ". ", ".\t", "import a.b ", "import\n", "#", "grad "])
 def test_looking_for_autograd_takes_no_time(word: str) -> None:
     # The mistake: a pattern that takes the square of the length stops the marking of everybody.
@@ -207,6 +220,63 @@ def test_a_zip_is_unpacked_inside_its_folder(tmp_path: Path) -> None:
     written = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.ipynb")]
     assert written == ["inside/ada/01_small.ipynb"]
     assert (folder / "ada/01_small.ipynb").stat().st_mtime < 1_600_000_000
+
+
+def test_one_bad_entry_of_a_zip_costs_only_its_student(tmp_path: Path) -> None:
+    # The mistake: a checksum that is wrong, or a name that is too long, refuses the whole class.
+    archive, folder = tmp_path / "all.zip", tmp_path / "inside"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name in ("broken", "locked", "packed"):
+            packed.writestr(f"{name}/01_small.ipynb", f"of {name}")
+        packed.writestr("folder/", "")
+        packed.writestr("folder/01_small.ipynb/", "")
+        packed.writestr(f"{'n' * 300}/{'m' * 300}.ipynb", "{}")
+        packed.writestr("both.ipynb", "{}")
+        packed.writestr("both.ipynb/01_small.ipynb", "{}")
+        packed.writestr("other/both.ipynb/01_small.ipynb", "{}")
+        packed.writestr("other/both.ipynb", "{}")
+        packed.writestr(f"deep{'/d' * 1500}/01_small.ipynb", "{}")
+        packed.writestr("upper/01_small.IPYNB", "{}")
+        packed.writestr("essay/essay.pdf", "{}")
+        packed.writestr("last/01_small.ipynb", "{}")
+    data = archive.read_bytes().replace(b"of broken", b"of brokem")
+    directory = data.index(b"PK\x01\x02")
+    for name, at, value in ((b"locked", 8, 1), (b"packed", 10, 77)):
+        entry = data.rindex(b"PK\x01\x02", directory, data.rindex(name + b"/01_small"))
+        data = data[: entry + at] + bytes([value]) + data[entry + at + 1 :]
+    archive.write_bytes(data)
+    folder.mkdir()
+    problems = unpack(archive, folder)
+    found, notes = find(folder, [LESSON])
+    students = {one.student: one.path.read_bytes() for one in found}
+    assert [students[name] for name in ("broken", "locked", "packed")] == [b""] * 3
+    assert len(problems) == 3 and all("cannot be unpacked" in told for told in problems)
+    assert students["last"] == students["upper"] == students["deep"] == b"{}"
+    assert len(students) == 3 + 1 + 2 + 2 + 3  # the long name; both; other, twice
+    assert sorted(note.split(":")[0] for note in notes) == ["essay", "folder", "other"]
+
+
+def test_who_hands_in_no_notebook_is_told(tmp_path: Path) -> None:
+    # The mistake: the student is nowhere in the marks, and nobody knows why.
+    hand_in(tmp_path, "ada", submission())
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "bob/01_small.pdf").touch()
+    (tmp_path / "eve").mkdir()
+    (tmp_path / "dan_01_small.ipynb.txt").touch()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "fay").mkdir()
+    (tmp_path / "fay/01_small.IPYNB").touch()
+    found, notes = find(tmp_path, [LESSON])
+    assert [one.student for one in found] == ["ada", "fay"]
+    assert [note.split(":")[0] for note in notes] == ["bob", "dan_01_small.ipynb.txt", "eve"]
+
+
+def test_a_name_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    # The mistake: a file's name clears the screen on which the marking is followed.
+    from checks.classroom import command
+
+    command._tell("\x1b[2J\x9bName\r\udcff: \u0394")
+    assert capsys.readouterr().err == "\ufffd[2J\ufffdName\ufffd\ufffd: \u0394\n"
 
 
 def test_what_is_no_zip_is_said(tmp_path: Path) -> None:

@@ -95,7 +95,8 @@ def _folder(submitted: Path) -> Iterator[Path]:
     if submitted.suffix == ".ipynb":
         raise CollectError(f"{submitted} is one notebook. Give the folder that it lies in.")
     with tempfile.TemporaryDirectory(prefix="checks-") as folder:
-        unpack(submitted, Path(folder))
+        for problem in unpack(submitted, Path(folder)):
+            _tell(problem)
         yield Path(folder)
 
 
@@ -114,6 +115,7 @@ def _bar(submissions: list[Submission]) -> Iterable[object]:
 
 def _tell(sentence: str) -> None:
     """Say something on a line of its own, above the bar."""
+    sentence = _printable(sentence)
     try:
         from tqdm import tqdm
     except ImportError:
@@ -123,5 +125,10 @@ def _tell(sentence: str) -> None:
 
 
 def _refused(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
+    print(_printable(sentence), file=sys.stderr)
     return 2
+
+
+def _printable(sentence: str) -> str:
+    """A sentence without what a terminal would obey: the name of a file can hold anything."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in sentence)

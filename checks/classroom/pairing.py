@@ -92,8 +92,21 @@ def pair(cells: Sequence[Mapping[str, Any]], source: Sequence[Cell]) -> Handed:
         if code is None:
             notes.append(f"{answer.label}: the answer cell is not there.")
         found[answer.id] = answer.blank if code is None else code
+        notes += _elsewhere(found[answer.id], answer, typed, {cell.id for cell in source})
     flags = {id_: list(_autograd(code)) for id_, code in found.items()}
     return Handed(found, notes, {id_: told for id_, told in flags.items() if told})
+
+
+def _elsewhere(code: str, answer: Cell, typed: Sequence[_Typed], known: set[str]) -> Iterator[str]:
+    """A sentence for each name that is blank in an answer and set in a cell of the student's own."""
+    own = [cell.code for cell in typed if known.isdisjoint(cell.ids) and cell.code != code]
+    for name in blank_names(answer):
+        blank = rf"^{re.escape(name)}[ \t]*=[ \t]*\.\.\."
+        if code.strip() != answer.blank.strip() and not re.search(blank, code, re.MULTILINE):
+            continue
+        sets = rf"^(?:def[ \t]+{re.escape(name)}\b|{re.escape(name)}[ \t]*=(?!=|[ \t]*\.\.\.))"
+        if any(re.search(sets, other, re.MULTILINE) for other in own):
+            yield f"{answer.label}: `{name}` is set in a cell of their own, which was not run."
 
 
 def _best(copies: Sequence[str], answer: Cell) -> str | None:
