@@ -1,4 +1,4 @@
-"""How a submission is run: what its time is, how often it is tried, what is kept of what it says."""
+"""How a submission is run: what its time is, how often it is tried, what is kept of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from classroom import NAME, SOURCE
 from fenced import ISOLATION
 
-from checks.classroom import fence, keeper, running
+from checks.classroom import cage, fence, keeper, running
 from checks.classroom.cell import Role
 from checks.classroom.lesson import parse
 from checks.classroom.running import Run, Settings
@@ -42,7 +43,7 @@ def start() -> Iterator[Callable[[Callable[[], object]], int]]:
         os.waitpid(child, 0)
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="not told here")
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="not told here")
 def test_what_others_use_is_not_charged(start: Callable[[Callable[[], object]], int]) -> None:
     # The mistake: the processes of another submission cost an innocent one its points.
     clock = keeper.Clock(start(lambda: None))
@@ -110,3 +111,32 @@ def test_a_submission_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_note_is_cut() -> None:
     # The mistake: forty megabytes in the result of a student.
     assert [len(note) for note in run(_Zygote("n" * 10**6)).notes("1.1")][-1] < 1000
+
+
+def test_what_an_answer_draws_changes_nothing_after_it() -> None:
+    # The mistake: who draws numbers in one exercise loses a later one, whose demo draws some, too.
+    draw = "import random, numpy\ndrawn = torch.rand(2), random.random(), numpy.random.rand()"
+    asked = {
+        "label": "1",
+        "call": "",
+        "wrt": "None",
+        "code": "",
+        "asked": "[float(drawn[0][0]), *drawn[1:]]",
+    }
+
+    def drawn(typed: str) -> object:
+        said: list[dict[str, Any]] = []
+        answer = {"role": "answer", "code": "", "typed": typed}
+        cells = [{"role": "code", "code": "import torch"}, answer, {"role": "code", "code": draw}]
+        cage.run({"cells": [*cells, {"role": "check", **asked}], "blanked": []}, said.append)
+        return said[-1]
+
+    assert drawn("") == drawn(draw) == drawn("torch.manual_seed(7)\nimport random\nrandom.seed(3)")
+
+
+def test_a_magic_whose_cell_is_not_run_is_told() -> None:
+    # The mistake: an answer below `%%script` is lost, and nobody knows why.
+    said: list[dict[str, Any]] = []
+    answer = {"role": "answer", "code": "", "typed": "%%bash\nrm -rf /"}
+    cage.run({"cells": [answer], "blanked": []}, said.append)
+    assert said[-1] == {"note": "What stands below `%%bash` was not run.", "cell": 0}

@@ -6,6 +6,9 @@ Whatever the learner's code does to this process, it can only spoil its own answ
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 import json
 import os
 import random
@@ -13,7 +16,6 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,8 @@ def run(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     Returns:
         What the checks were asked about, by label: functions are called later.
     """
-    namespace: dict[str, Any] = {"__name__": "__main__", "get_ipython": _shell}
+    shell = _Shell()
+    namespace = shell.namespace
     seed()
     intact = remember()
     asked: dict[str, Any] = {}
@@ -77,6 +80,8 @@ def run(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         if cell["role"] == "answer" and number not in job["blanked"]:
             settings = intact.settings()
             problem = executed(_python(cell["typed"]), namespace)
+            for magic in shell.left_out():
+                say({"note": f"What stands below `%%{magic}` was not run.", "cell": number})
             if changed := intact.restore(settings):
                 say({"note": f"The cell changed `{changed[0]}`; it was put back.", "cell": number})
         if problem and cell["role"] != "raises-exception":
@@ -108,10 +113,19 @@ def seed() -> None:
 def executed(code: str, namespace: dict[str, Any]) -> str:
     """Run code; what went wrong, in one line, or nothing."""
     try:
-        exec(compile(code, "<cell>", "exec"), namespace)
+        _execute(code, namespace)
     except BaseException as error:  # also exit(): it ends this cell and no more
         return _told(error)
     return ""
+
+
+def _execute(code: str, namespace: dict[str, Any]) -> None:
+    """Run code in which `await` may stand outside of a function, as it may in a notebook."""
+    compiled = compile(code, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if compiled.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(compiled, namespace))
+    else:
+        exec(compiled, namespace)
 
 
 def _asked(cell: Mapping[str, Any], namespace: dict[str, Any]) -> Any:
@@ -139,19 +153,43 @@ def _told(error: BaseException) -> str:
 
 
 def _python(typed: str) -> str:
-    """The learner's code with IPython's own syntax made into calls, which do nothing here."""
+    """The learner's code with IPython's own syntax made into calls of `_Shell`."""
     try:
         return str(TransformerManager().transform_cell(typed))  # type: ignore[no-untyped-call]
     except Exception:
         return typed
 
 
-def _shell() -> SimpleNamespace:
-    def nothing(*_: object, **__: object) -> None:
-        return None
+class _Shell:
+    """What stands for IPython: it runs what a magic only measures or hides, and shows nothing."""
 
-    names = ("run_line_magic", "run_cell_magic", "system", "getoutput", "set_next_input")
-    return SimpleNamespace(**dict.fromkeys(names, nothing))
+    def __init__(self) -> None:
+        self.namespace: dict[str, Any] = {
+            "__name__": "__main__",
+            "get_ipython": lambda: self,
+            "display": self.system,
+        }
+        self._left_out: list[str] = []
+
+    def run_line_magic(self, name: str, line: str, *_: object, **__: object) -> None:
+        if name == "time":
+            _execute(_python(line), self.namespace)
+
+    def run_cell_magic(self, name: str, line: str, body: str) -> None:
+        if name in ("time", "capture"):
+            _execute(_python(body), self.namespace)
+        else:
+            self._left_out.append(re.sub(r"\W", "", str(name))[:20])
+
+    def system(self, *_: object, **__: object) -> None:
+        """Do nothing."""
+
+    getoutput = set_next_input = magic = system
+
+    def left_out(self) -> list[str]:
+        """The magics whose cells were not run since this was asked last."""
+        names, self._left_out = list(dict.fromkeys(self._left_out)), []
+        return names
 
 
 def _autograds(value: Any, cell: Mapping[str, Any], namespace: dict[str, Any]) -> list[str]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import builtins
 import functools
 import gc
+import random
 import signal
 import sys
 import warnings
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 _WATCHED = ("builtins", "os", "posix", "sys", "json", "math", "random", "time", "base64", "numbers")
+_DRAWING = random.setstate, np.random.set_state, torch.set_rng_state
 _OPEN = {"sys": {"stdin", "stdout", "stderr", "last_exc", "last_type", "last_value"}}
 
 
@@ -42,6 +45,9 @@ class Intact:
             torch.get_default_dtype(),
             torch.get_default_device(),
             sys.getrecursionlimit(),
+            random.getstate(),
+            np.random.get_state(),
+            torch.get_rng_state(),
         )
 
     def restore(self, settings: tuple[Any, ...]) -> list[str]:
@@ -66,7 +72,7 @@ class Intact:
         return [*modules, torch.Tensor]
 
     def _restore_settings(self, settings: tuple[Any, ...]) -> None:
-        grad, dtype, device, depth = settings
+        grad, dtype, device, depth, *drawn = settings
         while torch._C._len_torch_function_stack() > 0:
             torch._C._pop_torch_function_stack()
         torch.set_grad_enabled(grad)
@@ -74,6 +80,9 @@ class Intact:
         if torch.get_default_device() != device:
             torch.set_default_device(device)
         sys.setrecursionlimit(depth)
+        # What a lesson draws after an answer is what it draws where the truth is worked out.
+        for put_back, state in zip(_DRAWING, drawn, strict=True):
+            put_back(state)
         gc.enable()
         warnings.resetwarnings()
         for number in (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF):
