@@ -77,7 +77,7 @@ def _rows() -> list[Row]:
         "floods the pipe": "import os\nwhile True:\n    os.write(11, b'x' * 65536)",
         "floods the pipe with nothing": "import os\nwhile True:\n    os.write(11, b'\\n' * 65536)",
         "floods the pipe with notes": (
-            "import os\nwhile True:\n    os.write(11, b'{\"note\": \"\", \"cell\": 1}\\n' * 999)"
+            'import os\nwhile True:\n    os.write(11, b\'{"note": "", "cell": 1}\\n\' * 999)'
         ),
         "reads the requests": "import os\nos.read(10, 100)",
         "leaves threads behind": (
@@ -162,7 +162,7 @@ def _rows() -> list[Row]:
             "a function that writes notes",
             {
                 "1.2": "def product_backward(u, a, b):\n    import os\n"
-                "    os.write(11, b'{\"note\": \"x\", \"cell\": 3}\\n' * 9 + b'{\"label\": \"1.3\", \"answer\": \"\"}\\n')\n"
+                '    os.write(11, b\'{"note": "x", "cell": 3}\\n\' * 9 + b\'{"label": "1.3", "answer": ""}\\n\')\n'
                 "    return u * b, u * a"
             },
             set(),
@@ -186,6 +186,13 @@ def _rows() -> list[Row]:
         Row("deletes its answer", {"1.3": "del size"}, {"1.3"}),
         Row("magics", {"1.3": "%matplotlib inline\n!rm -rf /\nfiles = !ls\nsize = 2"}, set()),
         Row("a cell magic", {"1.3": "%%bash\nrm -rf /"}, {"1.3"}),
+        Row("a clock above", {"1.3": "%%time\nsize = 2"}, set()),
+        Row("a clock before", {"1.3": "%time size = 2"}, set()),
+        Row(
+            "an output that is kept", {"1.3": "%%capture out\n%matplotlib inline\nsize = 2"}, set()
+        ),
+        Row("shows what it has", {"1.3": "display(x)\nsize = 2"}, set()),
+        Row("waits", {"1.3": "import asyncio\nawait asyncio.sleep(0)\nsize = 2"}, set()),
         Row("half of a dict", {"1.4": "dz_du = 2 * 1.3 * 0.7\ndz_dv = w.grad"}, {"half of 1.4"}),
     ]
 
@@ -226,6 +233,10 @@ DEEDS = {
     "traces another process": "libc('ptrace', 16, {pid}, None, None)",
     "writes a file of 1 GB": "open('f', 'wb').truncate(1 << 30)",
     "fills the disk": "[open(str(n), 'wb').write(bytes(10**7)) for n in range(300)]",
+    "takes memory that is nobody's": "os.memfd_create('x')",
+    "takes memory to share": (
+        "ctypes.CDLL(None).shmget(0, 4096, 0o1600) < 0 and libc('shmget', 0, 4096, 0o1600)"
+    ),
     "raises its limits": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
 }
 _DEED = """

@@ -20,10 +20,17 @@ _RECURSIVE, _PRIVATE = 0x4000, 0x40000
 _MOUNT_SETATTR, _FROM_HERE, _AND_BELOW, _READ_ONLY = 442, -100, 0x8000, 1
 
 # socket (also those of files, which Landlock lets pass), io_uring_setup (makes sockets as well),
-# keys that outlive a process, and the calls that change who a process is.
+# keys that outlive a process, the calls that change who a process is, and memory that counts to no
+# process: shmget, memfd_create, memfd_secret, mq_open.
 _DENIED = {
-    "x86_64": (0xC000003E, (41, 425, 248, 249, 250, 105, 106, 113, 114, 117, 119, 122, 123)),
-    "aarch64": (0xC00000B7, (198, 425, 217, 218, 219, 143, 144, 145, 146, 147, 149, 151, 152)),
+    "x86_64": (
+        0xC000003E,
+        (41, 425, 248, 249, 250, 105, 106, 113, 114, 117, 119, 122, 123, 29, 319, 447, 240),
+    ),
+    "aarch64": (
+        0xC00000B7,
+        (198, 425, 217, 218, 219, 143, 144, 145, 146, 147, 149, 151, 152, 194, 279, 447, 180),
+    ),
 }
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050001  # the second: "operation not permitted"
