@@ -98,7 +98,7 @@ def pair(cells: Sequence[Mapping[str, Any]], source: Sequence[Cell]) -> Handed:
 
 
 def _elsewhere(code: str, answer: Cell, typed: Sequence[_Typed], known: set[str]) -> Iterator[str]:
-    """A sentence for each name that is blank in an answer and set in a cell of the student's own."""
+    """A sentence for each name that is blank in an answer, and set in a cell of their own."""
     own = [cell.code for cell in typed if known.isdisjoint(cell.ids) and cell.code != code]
     for name in blank_names(answer):
         blank = rf"^{re.escape(name)}[ \t]*=[ \t]*\.\.\."

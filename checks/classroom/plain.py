@@ -28,7 +28,7 @@ _LONGEST = 10_000  # characters of text
 _DEEPEST = 12
 _LONGEST_KEY, _MOST_ODD_KEYS = 200, 100
 _MOST_TEXT = 100 << 20  # characters of a whole answer
-# Those of plain numbers: to read what is none of them, such as a quantized one, can end the process.
+# Those of plain numbers: to read any other, such as a quantized one, can end the process.
 _DTYPES = {
     str(dtype): dtype
     for dtype in (

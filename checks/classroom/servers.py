@@ -22,7 +22,7 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # a set has the same order each time
 }
 # What a submission must not find in the memory of its process is not there: of the teacher's
-# environment these are handed down, and what begins with `CHECKS_` or `LC_`. No token is among them.
+# environment these are handed down, and what begins with `CHECKS_` or `LC_`: no token is there.
 _HANDED_DOWN = (
     *("PATH", "LANG", "TZ", "TMPDIR", "HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"),
     *("LD_LIBRARY_PATH", "PYTHONHOME", "VIRTUAL_ENV"),
