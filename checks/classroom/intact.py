@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +21,11 @@ import numpy as np
 import torch
 
 _WATCHED = ("builtins", "os", "posix", "sys", "json", "math", "random", "time", "base64", "numbers")
-_DRAWING = random.setstate, np.random.set_state, torch.set_rng_state
+_DRAWING: tuple[Callable[[Any], object], ...] = (
+    random.setstate,
+    np.random.set_state,
+    torch.set_rng_state,
+)
 _OPEN = {"sys": {"stdin", "stdout", "stderr", "last_exc", "last_type", "last_value"}}
 
 
