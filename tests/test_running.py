@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,7 +32,8 @@ def start() -> Iterator[Callable[[Callable[[], object]], int]]:
     def fork(work: Callable[[], object]) -> int:
         child = os.fork()
         if child == 0:
-            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            if sys.platform == "linux":
+                os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
             while True:
                 work()
         begun.append(child)
