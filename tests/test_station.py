@@ -150,7 +150,7 @@ def begun(tmp_path: Path) -> Iterator[Path]:
     assert [path.name for path in (tmp_path / "results").rglob(".*")] == []
 
 
-def ended(folder: Path, *signals: int, timeout: str = "5") -> tuple[int, str]:
+def ended(folder: Path, *signals: int, timeout: str = "60") -> tuple[int, str]:
     """Begin to mark, and send signals when something is marked; the exit code and what was said."""
     identity = uuid.uuid4().hex
     env = {"CHECKS_TEST": identity, "TMPDIR": str(folder / "tmp")}
