@@ -22,7 +22,8 @@ from checks.verdict import Outcome
 from checks.wording import listed
 
 _BUDGET = 30.0  # seconds for all inputs together
-_SHRINKING = 10.0  # seconds for looking for a smaller one
+_MOST_SMALLER = 600  # inputs that one search for a smaller one may take
+_SHRINKING = 45.0  # seconds for that; only a function that is really slow needs them
 _SAME = 1e-12  # relative to the largest entry; the same sum may be rounded in another way
 
 _BY_HAND = "Your function asks autograd for the gradient. Here it is to be found by hand."
@@ -78,25 +79,31 @@ class Examiner:
     _first: tuple[Trial, Fault] | None = None
     _started: float = field(default_factory=time.monotonic)
     _failed: float = math.inf
+    _left: int = field(default_factory=lambda: _MOST_SMALLER)
 
     def fault(self, recipe: Recipe, *, hurry: bool = True) -> Fault | None:
         """What is wrong on an input; None where nothing is, or where it cannot be used.
 
-        In a hurry, None comes also where it is too late to look for a smaller input.
+        In a hurry, None comes also where enough was tried to find a smaller input.
 
         Raises:
             Stop: something is wrong that is wrong everywhere, or the forward function is.
         """
         if recipe in self._found:
             return self._found[recipe]
-        if self._is_late() and hurry:
+        if hurry and self._is_enough():
             return None
         made = self.made(recipe)
         found = None if made is None else self._examined(made)
         self._found[recipe] = found
+        self._left -= hurry and self._failed < math.inf
         if found:
             self._failed = min(self._failed, time.monotonic())
         return found
+
+    def search_anew(self) -> None:
+        """Grant the next search as many inputs as the last, however many that one took."""
+        self._left = _MOST_SMALLER
 
     def ask_again(self) -> None:
         """Call the function once more on the first input.
@@ -130,11 +137,14 @@ class Examiner:
         """What the function returns, as it is."""
         return self.cage.call(self.function, [made.arguments()])[0].result
 
-    def _is_late(self) -> bool:
-        """Whether no smaller input is looked for any more."""
+    def _is_enough(self) -> bool:
+        """Whether no smaller input is looked for any more.
+
+        Inputs are counted: by the clock, what is said would depend on how busy the machine is.
+        """
         now = time.monotonic()
         if self._failed < math.inf or now < self._started + _BUDGET:
-            return now > self._failed + _SHRINKING
+            return self._left <= 0 or now > self._failed + _SHRINKING
         sentence = (
             f"Your function is too slow: in {_BUDGET:.0f} seconds it was done with {self.tried} "
             f"small inputs only, and {TRIED} are to be tried."

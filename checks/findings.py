@@ -11,7 +11,7 @@ from checks.inputs import Recipe
 from checks.reasons import reasons
 from checks.returned import in_another_order
 from checks.settings import current
-from checks.smallest import smallest
+from checks.smallest import any_failing
 from checks.trial import numerals
 from checks.verdict import Outcome, Verdict
 from checks.wording import listed
@@ -86,11 +86,13 @@ def _names(examiner: Examiner, fault: Fault) -> list[str]:
             found = examiner.fault(place, hurry=False)
             names |= set(found.wrong if found else ())
 
+        examiner.search_anew()
+
         def another(recipe: Recipe) -> bool:
             found = examiner.fault(recipe)
             return bool(found and (not found.wrong or set(found.wrong) - names))
 
-        while names < every and (recipe := smallest(another, kinds)):
+        while names < every and (recipe := any_failing(another, kinds)):
             found = examiner.fault(recipe)
             names |= set(found.wrong if found and found.wrong else every)
     return [name for name in examiner.asked.gives if name in names]

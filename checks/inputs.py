@@ -117,6 +117,11 @@ class Recipe:
         numbers = _drawn(self._codes(len(kinds), math.prod(shape)))
         return (numbers * self._scale(len(kinds))).reshape(tuple(shape))
 
+    def used(self, kinds: Mapping[str, Kind]) -> list[int]:
+        """How many numbers of each pattern can make a difference, at most."""
+        counts = [math.prod(map(self._size, kind.shape)) for kind in kinds.values()]
+        return [min(n, len(p)) for n, p in zip([*counts, PATTERN], self.patterns, strict=True)]
+
     def _size(self, size: Size) -> int:
         return dict(self.sizes)[size] if isinstance(size, str) else size
 

@@ -16,7 +16,7 @@ from checks.examine import Examiner, Stop
 from checks.findings import failed, right, stopped
 from checks.inputs import UPSTREAM, Kind, Numbers, Recipe
 from checks.reasons import foreign
-from checks.smallest import smallest
+from checks.smallest import any_failing, smaller
 from checks.states import StateError
 from checks.trial import Asked
 from checks.verdict import Outcome, Verdict
@@ -160,9 +160,9 @@ def _smallest_failing(examiner: Examiner) -> Recipe | None:
         fault = examiner.fault(recipe)
         if fault and fault.outcome is Outcome.UNANSWERED and not examiner.answered:
             raise Stop(fault)
-    found = smallest(examiner.fails, kinds)
+    found = any_failing(examiner.fails, kinds)
     if found is None:
-        failing = next((recipe for recipe in (plain, *special) if examiner.fails(recipe)), None)
-        found = failing and (smallest(examiner.fails, kinds, failing.profile) or failing)
+        found = next((recipe for recipe in (plain, *special) if examiner.fails(recipe)), None)
+    found = found and smaller(examiner.fails, kinds, found)
     examiner.ask_again()
     return found

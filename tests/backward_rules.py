@@ -43,6 +43,10 @@ def two_layers(X, W1, b1, W2, b2, target):
     return F.cross_entropy(torch.tanh(X @ W1 + b1) @ W2 + b2, target)
 
 
+def relu_network(X, W1, b1, W2, b2, target):
+    return F.cross_entropy(torch.relu(X @ W1 + b1) @ W2 + b2, target)
+
+
 SHAPES = {
     linear: {"X": ("N", "D"), "W": ("D", "K"), "b": ("K",)},
     mse: {"P": ("N", "D"), "Y": ("N", "D")},
@@ -59,6 +63,7 @@ SHAPES = {
         "target": checks.classes("N", below="K"),
     },
 }
+SHAPES[relu_network] = SHAPES[two_layers]
 NUMBER = {"x": ()}
 VECTOR = {"x": ("N",)}
 MATRIX = {"x": ("N", "D")}
@@ -649,6 +654,13 @@ def one_of_four_is_wrong(u, X, W1, b1, W2, b2, target):
 @wrong(two_layers, gives=("W1", "b1", "W2", "b2"))
 def tanh_left_out(u, X, W1, b1, W2, b2, target):
     hidden = torch.tanh(X @ W1 + b1)
+    dz = d_cross_entropy(u, hidden @ W2 + b2, target)
+    return X.T @ (dz @ W2.T), (dz @ W2.T).sum(0), hidden.T @ dz, dz.sum(0)
+
+
+@wrong(relu_network, gives=("W1", "b1", "W2", "b2"))
+def mask_forgotten_in_a_network(u, X, W1, b1, W2, b2, target):
+    hidden = torch.relu(X @ W1 + b1)
     dz = d_cross_entropy(u, hidden @ W2 + b2, target)
     return X.T @ (dz @ W2.T), (dz @ W2.T).sum(0), hidden.T @ dz, dz.sum(0)
 
