@@ -194,7 +194,8 @@ class Examiner:
 
     def _raised(self, error: BaseException, line: str) -> Fault:
         sentence = f"Your function raised {quoted(error)}"
-        if "ellipsis" in sentence.lower():  # it computes with a blank
+        of_a_blank = issubclass(type(error), (TypeError, AttributeError))
+        if of_a_blank and "ellipsis" in sentence.lower():  # it computes with a blank
             return _blank(())
         where = f" It was raised {line}." if line else ""
         return Fault(Outcome.INVALID, (sentence + where,))

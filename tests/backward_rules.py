@@ -1008,6 +1008,41 @@ def as_a_tuple_of_one(u, x):
     return (u * (1 - torch.tanh(x) ** 2),)
 
 
+@right(torch.tanh, VECTOR)
+def as_a_list_of_tensors(u, x):
+    return [right_tanh(*pair) for pair in zip(u, x, strict=True)]
+
+
+@right(torch.tanh, MATRIX)
+def as_a_tuple_of_rows(u, x):
+    return right_tanh(u, x).unbind()
+
+
+@right(torch.tanh, MATRIX)
+def as_a_list_of_arrays(u, x):
+    return [row.numpy() for row in right_tanh(u, x)]
+
+
+@right(torch.tanh, VECTOR)
+def as_a_tuple_of_one_array(u, x):
+    return (right_tanh(u, x).numpy(),)
+
+
+@right(torch.tanh, MATRIX)
+def as_a_tuple_of_one_list(u, x):
+    return (right_tanh(u, x).tolist(),)
+
+
+@right(torch.tanh, NUMBER)
+def as_a_tuple_of_one_number(u, x):
+    return (float(right_tanh(u, x)),)
+
+
+@right(torch.tanh, NUMBER)
+def as_a_tuple_of_one_0d_tensor(u, x):
+    return (right_tanh(u, x),)
+
+
 @right(lambda x: x.T, MATRIX)
 def a_view_of_upstream(u, x):
     return u.T

@@ -209,6 +209,14 @@ def test_a_function_that_is_not_finished_is_unanswered():
     assert tanh(parts, call=lambda f, u, x: f["add"](u, x)).outcome == "unanswered"
 
 
+def test_an_error_of_its_own_about_an_ellipsis_is_an_error():
+    # Mistake caught: the word alone, in the learner's own message, makes a stub of a function.
+    def raises(u, x):
+        raise ValueError("the ellipsis axis is missing")
+
+    assert tanh(raises).outcome == "invalid"
+
+
 def test_a_blank_in_strict_mode(monkeypatch):
     # Mistake caught: a run that must be strict takes a blank, or what is wrong, for done.
     monkeypatch.setenv("CHECKS_STRICT", "1")
