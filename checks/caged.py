@@ -26,6 +26,7 @@ from unittest import mock
 
 import torch
 
+from checks import backward, engine
 from checks.undisturbed import this_thread_helps
 
 SECONDS = 5.0  # that one call may take
@@ -164,6 +165,16 @@ def _called(function: Callable[..., object], arguments: Sequence[object]) -> Cal
         return Called(error=error, line=_line(error.__traceback__))
 
 
+def without_graphs(function: Callable[..., object]) -> Callable[..., object]:
+    """The function, called where PyTorch records nothing, not even for what requires gradients."""
+
+    def called(*arguments: object) -> object:
+        with torch._C._AutoDispatchBelowAutograd():
+            return function(*arguments)
+
+    return called
+
+
 class _Output(io.TextIOBase):
     """Keeps the beginning of what is printed in other threads than the notebook's."""
 
@@ -178,19 +189,28 @@ class _Output(io.TextIOBase):
 
 
 class _Watch:
-    """Notices when autograd is used in a thread: every way to it in Python leads through these."""
+    """Notices when autograd is used in a thread, or in one that is new: the usual ways lead here.
+
+    Not those of a function that calls a `grad_fn`, or has kept the engine: see `without_graphs`.
+    """
 
     def __init__(self, thread: threading.Thread) -> None:
         self.used = False
         self._thread = thread
+        self._others: set[threading.Thread] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> None:
-        engine = torch.autograd.Variable._execution_engine
+        self._others = {*threading.enumerate()} - {self._thread}
+        own = torch.autograd.Variable._execution_engine
         patch = mock.patch.object
         self._stack.enter_context(
-            patch(torch.autograd.Variable, "_execution_engine", _Engine(engine, self._note))
+            patch(torch.autograd.Variable, "_execution_engine", _Engine(own, self._note))
         )
+        for module, name in ((backward, "run"), (engine, "gradients")):  # a check as an oracle
+            self._stack.enter_context(
+                patch(module, name, self._noted(getattr(module, name)))
+            )
         forward = torch.autograd.forward_ad
         enter = forward.enter_dual_level
 
@@ -203,8 +223,16 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _noted(self, function: Callable[..., object]) -> Callable[..., object]:
+        def noted(*args: object, **kwargs: object) -> object:
+            self._note()
+            return function(*args, **kwargs)
+
+        return noted
+
     def _note(self) -> None:
-        if threading.current_thread() is self._thread:
+        # A thread that was not there before is one that the function has started.
+        if threading.current_thread() not in self._others:
             self.used = True
 
 

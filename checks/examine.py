@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from checks import trial
-from checks.caged import SECONDS, Cage, Called, TimeUpError
+from checks.caged import SECONDS, Cage, Called, TimeUpError, without_graphs
 from checks.inputs import UPSTREAM, Recipe
 from checks.returned import BlankError, UnusableResultError, read
 from checks.smallest import TRIED
@@ -79,6 +79,7 @@ class Examiner:
     _first: tuple[Trial, Fault] | None = None
     _started: float = field(default_factory=time.monotonic)
     _failed: float = math.inf
+    _is_by_hand: bool = False
     _left: int = field(default_factory=lambda: _MOST_SMALLER)
 
     def fault(self, recipe: Recipe, *, hurry: bool = True) -> Fault | None:
@@ -158,13 +159,38 @@ class Examiner:
         if found.outcome is not Outcome.CORRECT:
             return found
         wrong = made.wrong(found.given)
+        if not (wrong or self._is_by_hand or self.allow_autograd):
+            self._require_by_hand(made, found)
         return replace(found, outcome=Outcome.WRONG, wrong=tuple(wrong)) if wrong else None
+
+    def _require_by_hand(self, made: Trial, found: Fault) -> None:
+        """See that the function comes to the same where there is no graph to ask.
+
+        It may be one that changes from call to call: then this tells nothing.
+        """
+        self._is_by_hand = True
+        for function in (without_graphs(self.function), self.function) * 2:
+            (again,) = self._calls(made, function, [made.arguments()])
+            if function is self.function:
+                _require_same(found, again)
+            elif _is_same(found, again):
+                return
+        raise Stop(Fault(Outcome.INVALID, (_BY_HAND,)))
 
     def _called(self, made: Trial) -> Fault:
         """Call the function, twice; correct means that its numbers can be compared."""
-        arguments = [made.arguments(), made.arguments()]
+        found = self._calls(made, self.function, [made.arguments(), made.arguments()])
+        _require_same(*found)
+        return found[0]
+
+    def _calls(
+        self,
+        made: Trial,
+        function: Callable[..., object],
+        arguments: Sequence[Sequence[Tensor]],
+    ) -> list[Fault]:
         try:
-            calls = self.cage.call(self.function, arguments)
+            calls = self.cage.call(function, arguments)
         except TimeUpError as error:
             sentence = (
                 f"Your function did not return within {SECONDS:.0f} seconds, called with "
@@ -173,9 +199,7 @@ class Examiner:
             raise Stop(Fault(Outcome.INVALID, (sentence,))) from error
         if self.cage.used_autograd and not self.allow_autograd:
             raise Stop(Fault(Outcome.INVALID, (_BY_HAND,)))
-        found = [self._read(*pair, made) for pair in zip(calls, arguments, strict=True)]
-        _require_same(*found)
-        return found[0]
+        return [self._read(*pair, made) for pair in zip(calls, arguments, strict=True)]
 
     def _read(self, called: Called, arguments: Sequence[Tensor], made: Trial) -> Fault:
         if called.error is not None:
@@ -222,13 +246,16 @@ def _require_unchanged(made: Trial, arguments: Sequence[Tensor]) -> None:
         raise Stop(Fault(Outcome.WRONG, (sentence,)))
 
 
-def _require_same(first: Fault, second: Fault) -> None:
-    alike = first.outcome is second.outcome and all(
+def _is_same(first: Fault, second: Fault) -> bool:
+    return first.outcome is second.outcome and all(
         bool(((g - second.given[name]).abs() <= _SAME * g.abs().max()).all())
         for name, g in first.given.items()
         if g.numel() and name in second.given and g.shape == second.given[name].shape
     )
-    if alike:
+
+
+def _require_same(first: Fault, second: Fault) -> None:
+    if _is_same(first, second):
         return
     if first.outcome is Outcome.CORRECT and second.outcome is Outcome.INVALID:
         raise Stop(Fault(Outcome.INVALID, (_SECOND_TIME, *second.says)))

@@ -4,12 +4,14 @@ Each is told apart from the truth by what its name says.
 """
 
 import math
+import threading
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 import checks
+from checks import truth
 
 # -- forward functions, with the inputs that they are tried on -------------------------------------
 
@@ -824,6 +826,39 @@ def by_func_jvp(u, x):
 @wrong(torch.tanh, VECTOR)
 def by_functional_vjp(u, x):
     return torch.autograd.functional.vjp(torch.tanh, x, u)[1]
+
+
+@wrong(torch.tanh, VECTOR)
+def by_grad_fn(u, x):
+    return torch.tanh(x.clone().requires_grad_()).grad_fn(u)
+
+
+@wrong(torch.tanh, VECTOR)
+def by_a_thread_of_its_own(u, x):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(by_backward(u, x)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+_ENGINE = torch.autograd.Variable._execution_engine
+
+
+@wrong(torch.tanh, VECTOR)
+def by_an_engine_that_was_kept(u, x, engine=_ENGINE):
+    own = x.clone().requires_grad_()
+    return engine.run_backward((torch.tanh(own),), (u,), False, False, (own,), False, False)[0]
+
+
+@wrong(torch.tanh, VECTOR)
+def by_an_engine_of_its_own(u, x):
+    return by_an_engine_that_was_kept(u, x, torch._C._ImperativeEngine())
+
+
+@wrong(torch.tanh, VECTOR)
+def by_the_check_itself(u, x):
+    return truth.ask(torch.tanh, {"x": x}, u).gradients["x"]
 
 
 @wrong(torch.tanh, VECTOR)

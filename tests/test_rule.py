@@ -121,6 +121,11 @@ TOLD = {
     "changes its input sometimes": "its argument `x` in place",
     "wrong every third time": "Called twice with the same input",
     "by func jvp": "asks autograd",
+    "by grad fn": "asks autograd",
+    "by a thread of its own": "asks autograd",
+    "by an engine that was kept": "asks autograd",
+    "by an engine of its own": "asks autograd",
+    "by the check itself": "asks autograd",
     "recurses": "`RecursionError`",
 }
 
@@ -245,7 +250,7 @@ def test_a_busy_machine_finds_the_same_smallest_input(monkeypatch):
     # Mistake caught: how long a smaller input is looked for is a matter of time: the same answer
     # is shown another input, and earns other points, where the machine has more to do.
     quiet = asked(WRONG, "mask forgotten in a network")
-    assert "`N = 1`, `D = 1`, `H = 1`, `K = 2`, `X = [[1]]`" in quiet.sentences[0]
+    assert "`N = 1`, `D = 1`, `H = 1`, `K = 2`, `X = " in quiet.sentences[0]
     now = itertools.count(0.0, 0.05)  # seconds that pass from one look at the clock to the next
     monkeypatch.setattr("checks.examine.time", types.SimpleNamespace(monotonic=now.__next__))
     assert str(asked(WRONG, "mask forgotten in a network")) == str(quiet)
