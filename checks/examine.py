@@ -31,6 +31,10 @@ _CHANGEABLE = (
     "Called twice with the same input, your function does not give the same. Does it use random "
     "numbers, or a variable of the notebook that changes from call to call?"
 )
+_NOTHING = (
+    "Your function returned `None`: is its `return` missing? If a `...` is still there, put your "
+    "answer in its place. Run that cell, then this one."
+)
 _SECOND_TIME = "Your function was called twice with the same input. The first time all went well."
 
 
@@ -64,6 +68,7 @@ class Examiner:
         function: what to call, with the upstream gradient and the inputs.
         cage: where to call it.
         allow_autograd: whether it may use autograd.
+        helper: what calls the learner's function, where the check does not do so itself.
         tried: on how many inputs the function was called.
         answered: whether it ever returned something without a blank in it.
     """
@@ -72,6 +77,7 @@ class Examiner:
     function: Callable[..., object]
     cage: Cage
     allow_autograd: bool = False
+    helper: object = None
     tried: int = 0
     answered: bool = False
     problem: str = ""
@@ -208,6 +214,8 @@ class Examiner:
         try:
             given = read(called.result, made)
         except BlankError as error:
+            if called.result is None:
+                return Fault(Outcome.UNANSWERED, (_NOTHING,))
             return _blank(error.names)
         except UnusableResultError as error:
             self.answered = True
@@ -221,8 +229,24 @@ class Examiner:
         of_a_blank = issubclass(type(error), (TypeError, AttributeError))
         if of_a_blank and "ellipsis" in sentence.lower():  # it computes with a blank
             return _blank(())
+        if self._is_of_the_helper(error):  # it fails on what the function gave it
+            if of_a_blank and "NoneType" in sentence:
+                return Fault(Outcome.UNANSWERED, (_NOTHING,))
+            return Fault(
+                Outcome.INVALID,
+                (f"What your function returned could not be used: {quoted(error)}",),
+            )
         where = f" It was raised {line}." if line else ""
         return Fault(Outcome.INVALID, (sentence + where,))
+
+
+    def _is_of_the_helper(self, error: BaseException) -> bool:
+        """Whether an error was raised by the check's own helper, and not inside the function."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        own = getattr(self.helper, "__code__", None)
+        return trace is not None and own is not None and trace.tb_frame.f_code is own
 
 
 def _blank(names: Sequence[str]) -> Fault:

@@ -146,10 +146,10 @@ def _sizes(kind: Kind) -> tuple[Size, ...]:
     return (*kind.shape, kind.below) if isinstance(kind, Classes) else kind.shape
 
 
-def simplest(kinds: Mapping[str, Kind]) -> Recipe:
-    """The smallest input of all: sizes of 1, and ones."""
+def simplest(kinds: Mapping[str, Kind], *, negative: bool = False) -> Recipe:
+    """The smallest input of all: sizes of 1, and ones; or -1 for each number."""
     sizes = tuple((name, 1) for name in letters(kinds))
-    return Recipe(sizes, 0, (bytes(PATTERN),) * (len(kinds) + 1))
+    return Recipe(sizes, 0, (bytes([negative]) * PATTERN,) * (len(kinds) + 1))
 
 
 def telling(kinds: Mapping[str, Kind]) -> list[Recipe]:

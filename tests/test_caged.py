@@ -209,6 +209,44 @@ def test_a_function_that_is_not_finished_is_unanswered():
     assert tanh(parts, call=lambda f, u, x: f["add"](u, x)).outcome == "unanswered"
 
 
+def test_a_forgotten_branch_is_no_blank():
+    # Mistake caught: what returns nothing for some inputs counts as not answered.
+    def for_negative_only(u, x):
+        if x < 0:
+            return -u
+        return None
+
+    def for_several_only(u, x):
+        return u * x.sign() if len(x) > 1 else None
+
+    for function, shapes in ((for_negative_only, {"x": ()}), (for_several_only, {"x": ("N",)})):
+        verdict = tanh(function, of=torch.abs, shapes=shapes)
+        assert verdict.outcome == "invalid" and "returned nothing there" in str(verdict)
+
+
+def test_a_function_that_never_returns_anything_is_told_so():
+    # Mistake caught: it is told to replace a `...` that it does not contain.
+    def no_return(u, x):
+        right_tanh(u, x)
+
+    verdict = tanh(no_return)
+    assert verdict.outcome == "unanswered" and "is its `return` missing?" in str(verdict)
+
+
+def unpacks(rule, u, x):
+    (dx,) = rule(u, x)
+    return dx
+
+
+def test_what_the_helper_cannot_use_is_not_raised_by_the_function():
+    # Mistake caught: "your function raised" is said of an error of the lesson's own helper.
+    text = str(tanh(lambda u, x: 2.0, call=unpacks))
+    assert "What your function returned could not be used" in text and "cannot unpack" in text
+    assert "Your function raised" in str(tanh(lambda u, x: u[7], call=unpacks))
+    assert tanh(lambda u, x: None, call=unpacks).outcome == "unanswered"
+    assert tanh(lambda u, x: (right_tanh(u, x),), call=unpacks)
+
+
 def test_an_error_of_its_own_about_an_ellipsis_is_an_error():
     # Mistake caught: the word alone, in the learner's own message, makes a stub of a function.
     def raises(u, x):
