@@ -2,7 +2,7 @@
 
 Numbers come from a table that begins with 1, 2, -1 and goes on to numbers of two decimals up to 3,
 of both signs and never 0. In special profiles the numbers of one tensor are larger (up to 90) or
-smaller (down to 0.0001).
+smaller (down to 0.0001), or the upstream gradient goes into the thousands.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _SINGLE = 240  # inputs that are tried besides, where all are single numbers
 # The special profiles: how much larger or smaller one tensor is, and all others beside it. Beside a
 # large one the others are small, so that no exponential of a sum of products overflows.
 _SPECIAL = ((30.0, 0.1), (6.0, 0.3), (0.05, 1.0), (0.001, 1.0))
+_ODD = 0.9637251  # times that: a function that rounds to a few decimals finds none to keep
+_LARGEST_UPSTREAM = 1000.0  # of the last profile; all is linear in it, but for what is clipped
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ class Recipe:
         if not self.profile:
             return 1.0
         which, special = divmod(self.profile - 1, len(_SPECIAL))
-        return _SPECIAL[special][place != which]
+        if which == len(self.patterns):
+            return _ODD * (_LARGEST_UPSTREAM if place == which - 1 else 1.0)
+        return _ODD * _SPECIAL[special][place != which]
 
 
 def letters(kinds: Mapping[str, Kind]) -> list[str]:
@@ -182,8 +186,8 @@ def _spread(count: int, source: Random) -> bytes:
 
 
 def profiles(kinds: Mapping[str, Kind]) -> int:
-    """How many profiles there are: the plain one, and the special ones for each tensor."""
-    return 1 + len(_SPECIAL) * (len(kinds) + 1)
+    """How many profiles there are: the plain one, those for each tensor, a large upstream."""
+    return 2 + len(_SPECIAL) * (len(kinds) + 1)
 
 
 def _table() -> list[float]:

@@ -637,6 +637,16 @@ def gradient_clipped_to_1(u, x):
     return (u * (1 - torch.tanh(x) ** 2)).clamp(-1, 1)
 
 
+@wrong(torch.tanh, VECTOR)
+def gradient_clipped_to_150(u, x):
+    return (u * (1 - torch.tanh(x) ** 2)).clamp(-150, 150)
+
+
+@wrong(lambda x: x**2, VECTOR)
+def rounds_its_input_to_five_decimals(u, x):
+    return u * 2 * torch.round(x, decimals=5)
+
+
 @wrong(lambda a, b: a / b, PAIR)
 def wrong_where_both_are_negative(u, a, b):
     return u / b, torch.where((a < 0) & (b < 0), 1, -1) * u * a / b**2
