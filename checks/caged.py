@@ -208,9 +208,7 @@ class _Watch:
             patch(torch.autograd.Variable, "_execution_engine", _Engine(own, self._note))
         )
         for module, name in ((backward, "run"), (engine, "gradients")):  # a check as an oracle
-            self._stack.enter_context(
-                patch(module, name, self._noted(getattr(module, name)))
-            )
+            self._stack.enter_context(patch(module, name, self._noted(getattr(module, name))))
         forward = torch.autograd.forward_ad
         enter = forward.enter_dual_level
 

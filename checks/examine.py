@@ -239,7 +239,6 @@ class Examiner:
         where = f" It was raised {line}." if line else ""
         return Fault(Outcome.INVALID, (sentence + where,))
 
-
     def _is_of_the_helper(self, error: BaseException) -> bool:
         """Whether an error was raised by the check's own helper, and not inside the function."""
         trace = error.__traceback__
