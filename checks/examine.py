@@ -35,6 +35,11 @@ _NOTHING = (
     "Your function returned `None`: is its `return` missing? If a `...` is still there, put your "
     "answer in its place. Run that cell, then this one."
 )
+_VIEWS = (
+    "Your function is right for plain tensors, but not when its argument is a transposed view, as "
+    "`X.T` is: the same numbers, in another order in memory. `.reshape(…)` can take that, "
+    "`.view(…)` cannot."
+)
 _SECOND_TIME = "Your function was called twice with the same input. The first time all went well."
 
 
@@ -184,10 +189,29 @@ class Examiner:
         raise Stop(Fault(Outcome.INVALID, (_BY_HAND,)))
 
     def _called(self, made: Trial) -> Fault:
-        """Call the function, twice; correct means that its numbers can be compared."""
-        found = self._calls(made, self.function, [made.arguments(), made.arguments()])
-        _require_same(*found)
-        return found[0]
+        """Call the function, twice; correct means that its numbers can be compared.
+
+        The second time its arguments are transposed views.
+        """
+        plain, views = self._twice(made)
+        if _is_same(plain, views):
+            return plain
+        if plain.outcome is not Outcome.CORRECT:
+            _require_same(plain, views)
+        # In another order, or it might be one that changes with every second call.
+        views_again, plain_again = self._twice(made, views_first=True)
+        _require_same(plain, plain_again)
+        _require_same(views, views_again)
+        if made.wrong(plain.given):
+            return plain
+        if views.outcome is Outcome.CORRECT and not made.wrong(views.given):
+            return plain  # the same, but for rounding
+        outcome = Outcome.WRONG if views.outcome is Outcome.CORRECT else views.outcome
+        raise Stop(Fault(outcome, (_VIEWS, *views.says)))
+
+    def _twice(self, made: Trial, *, views_first: bool = False) -> list[Fault]:
+        both = [made.arguments(as_views=views) for views in (views_first, not views_first)]
+        return self._calls(made, self.function, both)
 
     def _calls(
         self,

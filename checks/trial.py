@@ -40,9 +40,12 @@ class Trial:
     upstream: Tensor
     true: Mapping[str, Tensor]
 
-    def arguments(self) -> list[Tensor]:
-        """Copies of what the function is called with."""
-        return [tensor.clone() for tensor in (self.upstream, *self.inputs.values())]
+    def arguments(self, *, as_views: bool = False) -> list[Tensor]:
+        """Copies of what the function is called with; or transposed views of the same numbers."""
+        tensors = (self.upstream, *self.inputs.values())
+        if as_views:
+            return [_reversed(_reversed(tensor).contiguous()) for tensor in tensors]
+        return [tensor.clone() for tensor in tensors]
 
     def shown(self) -> str:
         """The sizes and, where they are few, the numbers; as a part of a sentence."""
@@ -89,6 +92,11 @@ class Trial:
                     distance = (there - self.true[name]).abs().nan_to_num(nan=torch.inf)
                     moved[name] = torch.maximum(moved[name], distance)
         return moved
+
+
+def _reversed(tensor: Tensor) -> Tensor:
+    """The tensor with its axes in reversed order, over the same memory."""
+    return tensor.permute(*range(tensor.ndim)[::-1]) if tensor.ndim > 1 else tensor.clone()
 
 
 class ForwardError(StateError):

@@ -647,6 +647,16 @@ def rounds_its_input_to_five_decimals(u, x):
     return u * 2 * torch.round(x, decimals=5)
 
 
+@wrong(torch.tanh, MATRIX)
+def for_contiguous_tensors_only(u, x):
+    return right_tanh(u.view(-1), x.view(-1)).view(x.shape)
+
+
+@wrong(lambda x: x.T, MATRIX)
+def reads_the_memory_in_its_order(u, x):
+    return torch.as_strided(u, u.shape, (u.shape[1], 1)).T
+
+
 @wrong(lambda a, b: a / b, PAIR)
 def wrong_where_both_are_negative(u, a, b):
     return u / b, torch.where((a < 0) & (b < 0), 1, -1) * u * a / b**2

@@ -127,6 +127,8 @@ TOLD = {
     "by an engine of its own": "asks autograd",
     "by the check itself": "asks autograd",
     "recurses": "`RecursionError`",
+    "for contiguous tensors only": "when its argument is a transposed view",
+    "reads the memory in its order": "when its argument is a transposed view",
 }
 
 
