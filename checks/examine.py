@@ -56,6 +56,28 @@ class Fault:
     given: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Came:
+    """What a function returned, read: the gradients, or why they cannot be had."""
+
+    read: dict[str, Tensor] | BlankError | UnusableResultError
+    is_none: bool
+
+
+def _and_read(function: Callable[..., object], made: Trial) -> Callable[..., _Came]:
+    """The function, with its result read at once: reading may take as long as it likes, too."""
+
+    def called(*arguments: object) -> _Came:
+        returned = function(*arguments)
+        with torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunction():
+            try:
+                return _Came(read(returned, made), is_none=False)
+            except (BlankError, UnusableResultError) as error:
+                return _Came(error, is_none=returned is None)
+
+    return called
+
+
 class Stop(BaseException):
     """Nothing else needs to be tried. Not an Exception: Hypothesis is not to look into it."""
 
@@ -220,7 +242,7 @@ class Examiner:
         arguments: Sequence[Sequence[Tensor]],
     ) -> list[Fault]:
         try:
-            calls = self.cage.call(function, arguments)
+            calls = self.cage.call(_and_read(function, made), arguments)
         except TimeUpError as error:
             sentence = (
                 f"Your function did not return within {SECONDS:.0f} seconds, called with "
@@ -235,16 +257,16 @@ class Examiner:
         if called.error is not None:
             return self._raised(called.error, called.line)
         _require_unchanged(made, arguments)
-        try:
-            given = read(called.result, made)
-        except BlankError as error:
-            if called.result is None:
+        assert isinstance(called.result, _Came)
+        given = called.result.read
+        if isinstance(given, BlankError):
+            if called.result.is_none:
                 return Fault(Outcome.UNANSWERED, (_NOTHING,))
-            return _blank(error.names)
-        except UnusableResultError as error:
+            return _blank(given.names)
+        if isinstance(given, UnusableResultError):
             self.answered = True
-            came = {} if error.numbers is None else {error.name: error.numbers}
-            return Fault(Outcome.INVALID, (str(error),), tuple(came), came)
+            came = {} if given.numbers is None else {given.name: given.numbers}
+            return Fault(Outcome.INVALID, (str(given),), tuple(came), came)
         self.answered = True
         return Fault(Outcome.CORRECT, given=given)
 

@@ -2,7 +2,8 @@
 
 Numbers come from a table that begins with 1, 2, -1 and goes on to numbers of two decimals up to 3,
 of both signs and never 0. In special profiles the numbers of one tensor are larger (up to 90) or
-smaller (down to 0.0001), or the upstream gradient goes into the thousands.
+smaller (down to 0.0001), or the upstream gradient goes into the thousands, or has
+some zeros.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _SINGLE = 240  # inputs that are tried besides, where all are single numbers
 # large one the others are small, so that no exponential of a sum of products overflows.
 _SPECIAL = ((30.0, 0.1), (6.0, 0.3), (0.05, 1.0), (0.001, 1.0))
 _ODD = 0.9637251  # times that: a function that rounds to a few decimals finds none to keep
-_LARGEST_UPSTREAM = 1000.0  # of the last profile; all is linear in it, but for what is clipped
+_LARGEST_UPSTREAM = 1000.0  # of the last profile but one; what is clipped is not linear in it
+_EVERY = 3  # so many entries from one 0 to the next in the upstream gradient of the last profile
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Recipe:
     def upstream(self, shape: Sequence[int], kinds: Mapping[str, Kind]) -> Tensor:
         """Make the upstream gradient, of the shape of the forward result."""
         numbers = _drawn(self._codes(len(kinds), math.prod(shape)))
+        if self.profile == profiles(kinds) - 1:
+            numbers[::_EVERY] = 0.0
         return (numbers * self._scale(len(kinds))).reshape(tuple(shape))
 
     def used(self, kinds: Mapping[str, Kind]) -> list[int]:
@@ -136,7 +140,8 @@ class Recipe:
             return 1.0
         which, special = divmod(self.profile - 1, len(_SPECIAL))
         if which == len(self.patterns):
-            return _ODD * (_LARGEST_UPSTREAM if place == which - 1 else 1.0)
+            is_large = special == 0 and place == which - 1
+            return _ODD * (_LARGEST_UPSTREAM if is_large else 1.0)
         return _ODD * _SPECIAL[special][place != which]
 
 
@@ -186,8 +191,8 @@ def _spread(count: int, source: Random) -> bytes:
 
 
 def profiles(kinds: Mapping[str, Kind]) -> int:
-    """How many profiles there are: the plain one, those for each tensor, a large upstream."""
-    return 2 + len(_SPECIAL) * (len(kinds) + 1)
+    """How many there are: the plain one, those for each tensor, a large upstream, one with 0."""
+    return 3 + len(_SPECIAL) * (len(kinds) + 1)
 
 
 def _table() -> list[float]:

@@ -657,6 +657,11 @@ def reads_the_memory_in_its_order(u, x):
     return torch.as_strided(u, u.shape, (u.shape[1], 1)).T
 
 
+@wrong(lambda x: x**2, VECTOR)
+def nan_where_upstream_is_0(u, x):
+    return u * u * 2 * x / u
+
+
 @wrong(lambda a, b: a / b, PAIR)
 def wrong_where_both_are_negative(u, a, b):
     return u / b, torch.where((a < 0) & (b < 0), 1, -1) * u * a / b**2

@@ -51,6 +51,20 @@ def sometimes_forever(u, x):
 
 
 @pytest.mark.usefixtures("patience")
+def test_what_is_returned_is_read_in_time():
+    # Mistake caught: a number that takes forever to be read hangs the notebook.
+    class Slow(float):
+        def __float__(self):
+            time.sleep(2)
+            return 1.0
+
+    verdict = tanh(lambda u, x: [Slow(1.0)] * len(x))
+    assert verdict.outcome == "invalid" and "did not return" in str(verdict)
+    for thread in [t for t in threading.enumerate() if t.name == "checks.rule"]:
+        thread.join(9)
+
+
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize(
     "function", [forever, forever_and_stubborn, forever_asleep, sometimes_forever]
 )

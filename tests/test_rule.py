@@ -326,9 +326,12 @@ def test_inputs_are_what_is_described():
     assert sum(n != d for n, d in sizes) > len(sizes) / 2
     for u, X, y, p, q in seen:
         assert X.dtype == u.dtype == p.dtype == torch.float64 and y.dtype == torch.int64
-        assert (X != 0).all() and (u != 0).all() and u.shape == X.shape
+        assert (X != 0).all() and u.shape == X.shape
         assert (y >= 0).all() and (y < X.shape[1]).all()
         assert (p > 0).all() and (p < 1).all() and -2 < q < -1
+    zeros = [(u == 0).double().mean() for u, *_ in seen]
+    assert sum(share > 0 for share in zeros) < len(seen) / 4  # or a wrong one shows in few
+    assert any(0 < share < 0.5 for share in zeros)
     numbers = torch.cat([X.flatten() for _, X, *_ in seen]).abs()
     assert numbers.max() > 50 and numbers.min() < 1e-3
     assert sum((u == 1).all().item() for u, *_ in seen) < len(seen) / 4
