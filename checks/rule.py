@@ -60,13 +60,14 @@ def rule(
 
     What is tried: each letter of `shapes` goes from 1 to 5, for itself, and some inputs are larger.
     Numbers are float64, of both signs and never 0, mostly from 0.07 to 3; at times those of one
-    tensor go up to 90, or down to 0.0001. The upstream gradient is as random as the inputs, and at times
-    in the thousands or, in some entries, 0. The function is held to 1e-9, relative to each entry. Kinks (a ReLU at 0, a maximum at a tie) are
-    left out: either convention is right there. Inputs on which the forward function raises an
-    error, or on which its result or a true gradient is not finite, are left out, too.
+    tensor go up to 90, or down to 0.0001. The upstream gradient is as random as the inputs; at
+    times it is in the thousands, or has zeros. The function is held to 1e-9, relative to each
+    entry. Kinks (a ReLU at 0, a maximum at a tie) are left out: either convention is right there.
+    Inputs on which the forward function raises an error, or on which its result or a true gradient
+    is not finite, are left out, too.
 
-    The function is called twice on each input, with copies of it. It may take five seconds for
-    that.
+    The function is called twice on each input, first with copies of it, then with transposed views
+    of copies. It may take five seconds for that.
 
     Args:
         exercise: the label of the exercise, such as "6.2".

@@ -44,7 +44,7 @@ class Trial:
         """Copies of what the function is called with; or transposed views of the same numbers."""
         tensors = (self.upstream, *self.inputs.values())
         if as_views:
-            return [_reversed(_reversed(tensor).contiguous()) for tensor in tensors]
+            return [_as_view(tensor) for tensor in tensors]
         return [tensor.clone() for tensor in tensors]
 
     def shown(self) -> str:
@@ -94,9 +94,12 @@ class Trial:
         return moved
 
 
-def _reversed(tensor: Tensor) -> Tensor:
-    """The tensor with its axes in reversed order, over the same memory."""
-    return tensor.permute(*range(tensor.ndim)[::-1]) if tensor.ndim > 1 else tensor.clone()
+def _as_view(tensor: Tensor) -> Tensor:
+    """A copy of the tensor whose numbers lie in memory as those of its transpose would."""
+    if tensor.ndim < 2:
+        return tensor.clone()
+    axes = range(tensor.ndim)[::-1]
+    return tensor.permute(*axes).clone(memory_format=torch.contiguous_format).permute(*axes)
 
 
 class ForwardError(StateError):
