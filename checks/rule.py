@@ -60,7 +60,7 @@ def rule(
 
     What is tried: each letter of `shapes` goes from 1 to 5, for itself, and some inputs are larger.
     Numbers are float64, of both signs and never 0, mostly from 0.07 to 3; at times those of one
-    tensor go up to 90, or down to 0.0001. The upstream gradient is as random as the inputs; at
+    tensor go up to 93, or down to 0.0001. The upstream gradient is as random as the inputs; at
     times it is in the thousands, or has zeros. The function is held to 1e-9, relative to each
     entry. Kinks (a ReLU at 0, a maximum at a tie) are left out: either convention is right there.
     Inputs on which the forward function raises an error, or on which its result or a true gradient
