@@ -169,7 +169,8 @@ class Breaker:
 
     def _changed(self, site: Site, changed: Gradients) -> tuple[int, ...]:
         """The inputs to which something else is handed on, where it makes a difference."""
-        places = zip(site.inputs, changed, site.raw, strict=True)
+        # A product with a number has one input, but its formula gives two gradients.
+        places = zip(site.inputs, changed, site.raw, strict=False)
         return tuple(
             slot
             for slot, (place, one, other) in enumerate(places)
