@@ -193,6 +193,15 @@ def _rows() -> list[Row]:
         ),
         Row("shows what it has", {"1.3": "display(x)\nsize = 2"}, set()),
         Row("waits", {"1.3": "import asyncio\nawait asyncio.sleep(0)\nsize = 2"}, set()),
+        # The first time it ends in the cell of 1.4; without that, all is over before it comes.
+        Row(
+            "ends while a later cell waits",
+            {
+                "1.3": "import os, threading\nthreading.Timer(0.4, os._exit, (1,)).start()",
+                "1.4": "import time\ntime.sleep(0.8)\ndz_du = 2 * 1.3 * 0.7\ndz_dv = 1.3**2",
+            },
+            {"1.3"},
+        ),
         Row("half of a dict", {"1.4": "dz_du = 2 * 1.3 * 0.7\ndz_dv = w.grad"}, {"half of 1.4"}),
     ]
 

@@ -19,6 +19,7 @@ from checks.classroom import cage, fence
 from checks.classroom.fence import PATIENCE, Isolation, Limits
 
 NO_JOB = 3  # the exit code where the input has ended
+DIED = "its process was ended"
 
 _MOST_MESSAGES = 100_000  # of one submission
 _MOST_MALFORMED = 100  # lines that are no message
@@ -190,7 +191,10 @@ class _Relay:
                 request = json.loads(line) if line else {"enough": True}
                 if "enough" in request:
                     return
-                self._ask(line, request)
+                if "still" in request:
+                    say(self.out, self._over() if self.ended else {"done": True})
+                else:
+                    self._ask(line, request)
             elif self.from_cage in ready:
                 self._listen()
 
@@ -204,15 +208,15 @@ class _Relay:
             try:
                 _write(self.to_cage, line, time.monotonic() + PATIENCE * self.allowed)
             except OSError:
-                self._end("its process was ended")
+                self._end(DIED)
         else:
-            say(self.out, {"ended": self.number, "why": self.ended})
+            say(self.out, self._over())
 
     def _listen(self) -> None:
         data = os.read(self.from_cage, _CHUNK)
         self.said += len(data)
         if not data or self.said > _MOST_SAID:
-            self._end("it said too much" if data else "its process was ended")
+            self._end("it said too much" if data else DIED)
             return
         self.rest += data
         if b"\n" not in data:
@@ -253,8 +257,11 @@ class _Relay:
             raise RuntimeError("the cage did not begin")
         self.ended = why
         if self.busy:
-            say(self.out, {"ended": self.number, "why": why})
+            say(self.out, self._over())
         self.busy = False
+
+    def _over(self) -> dict[str, Any]:
+        return {"ended": self.number, "why": self.ended}
 
 
 def _message(line: bytes) -> dict[str, Any]:

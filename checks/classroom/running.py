@@ -14,10 +14,12 @@ from typing import Any
 
 from checks.classroom.cell import Cell, Role, check_call
 from checks.classroom.fence import PATIENCE, Isolation, Limits
+from checks.classroom.keeper import DIED
 from checks.classroom.servers import Server, ServerError
 
 _BLANK = '{"value": {"blank": true}, "grads": []}'
 _MOST_TIMES = 20  # the time of one cell, for all that is tried with one submission
+_LINGER = 1.0  # seconds, in which a process that has died once may die again
 _SLACK = 60.0  # seconds for a keeper to say that time is up
 _MOST_NOTES, _LONGEST_NOTE = 20, 300
 _FAILED = "the process that watches it has failed"
@@ -157,11 +159,13 @@ class Run:
 
     def _until_it_comes_through(self) -> None:
         suspects: list[int] = []
+        linger = 0.0
         while True:
-            self._once()
+            self._once(linger)
             if self._heard.end is None:
                 break
             number, why = self._heard.end
+            linger = _LINGER if why == DIED else linger
             guilty = [k for k in self._answer_cells if k <= number and k not in self._ended]
             if not guilty:
                 break
@@ -180,7 +184,12 @@ class Run:
         if self._heard.end is not None:
             self._once()
 
-    def _once(self) -> None:
+    def _once(self, linger: float = 0.0) -> None:
+        """Run what is not left out. It has come through when it has lived on for a while.
+
+        Else it would depend on the speed of the machine in whose cell it ends what an earlier one
+        has left behind to end it later: a timer, a thread.
+        """
         self.close()
         self._zygote.say({**self._job, "blanked": sorted({*self._ended, *self._aside})})
         self._open = True
@@ -188,7 +197,11 @@ class Run:
         while True:
             message = self._hear()
             if "done" in message:
-                return
+                if not linger:
+                    return
+                time.sleep(linger)
+                linger = 0.0
+                self._zygote.say({"still": True})
             if "ended" in message:
                 heard.end = int(message["ended"]), str(message["why"])
                 return
