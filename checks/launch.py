@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from checks import whole
+
 FOLDER = "my-notebooks"
 LESSONS = "notebooks/[0-9][0-9]_*.ipynb"
 
@@ -105,12 +107,9 @@ def free_name(folder: Path, stem: str) -> Path:
 
 
 def write(target: Path, notebook: dict[str, Any], version: str) -> None:
-    """Write a copy whole or not at all, and note in it which version of the lesson it is."""
+    """Write a copy, and note in it which version of the lesson it is."""
     notebook["metadata"].setdefault("checks", {})["lesson"] = version
-    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-    half = target.with_suffix(".half-written")
-    half.write_text(text, encoding="utf-8", newline="\n")
-    half.rename(target)
+    whole.write(target, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def tell(done: Copied) -> None:

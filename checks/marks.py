@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from checks import launch
+from checks import launch, whole
 
 FILE = "progress.json"
 DAMAGED = "progress.damaged.json"
@@ -149,13 +149,7 @@ class Marks:
         if self._file.exists() and not self._file.stat().st_mode & stat.S_IWUSR:
             # It could be replaced all the same. But somebody has asked that it is not.
             raise PermissionError(errno.EACCES, "the file is read-only")
-        half = self.folder / f".progress.{os.getpid()}.half"
-        try:
-            text = json.dumps({"solved": sorted(labels)}, indent=1) + "\n"
-            half.write_text(text, encoding="utf-8", newline="\n")
-            half.replace(self._file)
-        finally:
-            half.unlink(missing_ok=True)
+        whole.write(self._file, json.dumps({"solved": sorted(labels)}, indent=1) + "\n")
         self._known, self._stamp, self._damaged = labels, _stamp(self._file), False
 
 

@@ -22,6 +22,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from checks import whole
 from checks.classroom.cell import Role
 from checks.classroom.lesson import Lesson, LessonError, Version, notebook, read
 from checks.classroom.provisioner import forked
@@ -247,13 +248,9 @@ def serialise(nb: NotebookNode) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write the file whole or not at all, and leave it alone where it says the same already."""
-    data = text.encode("utf-8")
-    if path.is_file() and path.read_bytes() == data:
-        return
-    half = path.with_name(path.name + ".half")
-    half.write_bytes(data)
-    half.replace(path)
+    """Write the file, and leave it alone where it says the same already."""
+    if not path.is_file() or path.read_bytes() != text.encode("utf-8"):
+        whole.write(path, text)
 
 
 def shown(path: Path) -> str:

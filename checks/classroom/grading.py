@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -28,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from checks import whole
 from checks.classroom import station
 from checks.classroom.lesson import read
 from checks.classroom.marking import JudgeError
@@ -277,18 +276,10 @@ def _hash(data: bytes) -> str:
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
+    """Write plain data, and the folder in which it stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        # Halves of characters, which a learner's text may hold, cannot be written.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    whole.write(path, text)
 
 
 def _log(to: Path, submission: Submission, seconds: float) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from checks import whole
 from checks.classroom.overview import Assignment, assignments, in_words
 from checks.classroom.results import Result, left_out, read
 from checks.verdict import inline
@@ -136,8 +137,6 @@ def number(value: float) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file, and the folder in which it stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.half")
-    half.write_text(text, encoding="utf-8", newline="\n")
-    half.replace(path)
+    whole.write(path, text)

@@ -140,6 +140,7 @@ NO_VERDICT: dict[str, str] = {
     "marks.py": "keeps what was solved",
     "progress.py": "shows what was solved",
     "stepper.py": "draws",
+    "whole.py": "writes files",
     "why.py": "words: why a right answer is right",
     "wording.py": "words",
     "data/__init__.py": "data",
