@@ -208,11 +208,8 @@ def ask(
     if not wrt:
         raise StateError("`wrt` is empty: no tensor is given to take a gradient with respect to.")
     own = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
-    inputs, function = own, None
-    if not is_tensor(of) and callable(of):
-        inputs, function = {name: fresh(tensor) for name, tensor in own.items()}, of
-        of, called = evaluate(of, inputs), states.FUNCTION
-    result = states.checked_result(of, called)
+    function = of if not is_tensor(of) and callable(of) else None
+    result, inputs, called = _result(of, own, called)
     inputs = {name: states.tracked(name, tensor) for name, tensor in inputs.items()}
     upstream = states.checked_upstream(v, result, called)
     question = Question(result, inputs, upstream, called, own, function)
@@ -231,11 +228,7 @@ def ask_jacobian(of: object, wrt: Mapping[str, object], *, called: str = "of") -
         StateError: as `ask`.
     """
     own = {name: states.checked_input(name, tensor) for name, tensor in wrt.items()}
-    inputs = own
-    if not is_tensor(of) and callable(of):
-        inputs = {name: fresh(tensor) for name, tensor in own.items()}
-        of, called = evaluate(of, inputs), states.FUNCTION
-    result = states.checked_result(of, called)
+    result, inputs, called = _result(of, own, called)
     if result.is_complex() or any(tensor.is_complex() for tensor in inputs.values()):
         raise StateError(
             "A Jacobian of complex numbers is not one matrix, so it cannot be checked here. Give "
@@ -243,6 +236,16 @@ def ask_jacobian(of: object, wrt: Mapping[str, object], *, called: str = "of") -
         )
     zeros = torch.zeros(result.shape, dtype=result.dtype, device=result.device)
     return replace(ask(result, inputs, zeros, called=called), own=own)
+
+
+def _result(
+    of: object, own: dict[str, Tensor], called: str
+) -> tuple[Tensor, dict[str, Tensor], str]:
+    """What is asked about, the tensors that it was computed from, and its name for messages."""
+    if not is_tensor(of) and callable(of):
+        own, called = {name: fresh(tensor) for name, tensor in own.items()}, states.FUNCTION
+        of = evaluate(of, own)
+    return states.checked_result(of, called), own, called
 
 
 def jacobian(question: Question) -> Tensor:
