@@ -7,7 +7,6 @@ complex128.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -65,15 +64,6 @@ def _largest(size: Tensor) -> float:
     return float(size.max()) if size.numel() else 0.0
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How a wrong answer differs: sentences that give no true value away."""
-
-    wrong: int
-    total: int
-    sentences: tuple[str, ...]
-
-
 def difference(
     answer: Tensor,
     truth: Tensor,
@@ -81,24 +71,26 @@ def difference(
     sizes: Collection[int] = (),
     resolution: float = 0.0,
     rounding: Tensor | None = None,
-) -> Difference:
+    pattern: bool = True,
+) -> tuple[str, ...]:
     """Describe a wrong answer: how many entries are off and which, and the pattern if there is one.
+
+    No sentence gives a true value away.
 
     Args:
         answer: what the learner gave.
         truth: the true values, of the same shape.
         sizes: numbers N of the exercise (entries, rows, columns); factors N and 1/N are named.
         resolution, rounding: as in `tolerance`.
+        pattern: whether to look for one.
     """
-    right = agrees(answer, truth, resolution, rounding)
-    wrong = int((~right).sum())
     sentences = []
     if truth.numel() > 1:
-        sentences.append(_which(right, wrong))
-    pattern = _pattern(answer, truth, sizes, resolution)
-    if pattern:
-        sentences.append(pattern)
-    return Difference(wrong, truth.numel(), tuple(sentences))
+        right = agrees(answer, truth, resolution, rounding)
+        sentences.append(_which(right, int((~right).sum())))
+    if pattern and (found := _pattern(answer, truth, sizes, resolution)):
+        sentences.append(found)
+    return tuple(sentences)
 
 
 def _which(right: Tensor, wrong: int) -> str:

@@ -235,9 +235,14 @@ def _differs(
     if current().feedback == "verdict":
         return ()
     resolution = _rounding(answer, true)
-    true = true.to(given.dtype)
-    found = difference(given, true, sizes=sizes, resolution=resolution, rounding=noise)
-    return found.sentences if pattern else found.sentences[: found.total > 1]
+    return difference(
+        given,
+        true.to(given.dtype),
+        sizes=sizes,
+        resolution=resolution,
+        rounding=noise,
+        pattern=pattern,
+    )
 
 
 def _given(numbers: Tensor, answer: object) -> Given:

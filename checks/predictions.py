@@ -250,7 +250,7 @@ def _numbers(exercise: str, predicted: object, actual: object) -> Verdict:
         return _verdict(exercise, True)
     sentences: tuple[str, ...] = ()
     if true.numel() > 1 and torch.isfinite(given).all() and torch.isfinite(precise).all():
-        sentences = difference(given, precise, resolution=resolution).sentences
+        sentences = difference(given, precise, resolution=resolution)
     return Verdict(exercise, Outcome.WRONG, (_NOT_SO, *sentences))
 
 

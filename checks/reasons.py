@@ -104,8 +104,7 @@ def _differs(made: Trial, given: Tensor, true: Tensor, pattern: bool) -> tuple[s
     if given.shape != true.shape:
         return ()
     sizes = {n for t in made.inputs.values() for n in (*t.shape, t.numel())}
-    found = difference(given, true, sizes=sizes)
-    return found.sentences if pattern else found.sentences[: found.total > 1]
+    return difference(given, true, sizes=sizes, pattern=pattern)
 
 
 def foreign(function: object) -> str:

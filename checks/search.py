@@ -40,7 +40,6 @@ class Mistake:
 
     name: str
     says: str
-    lesson: str
     rank: float
     node: Node | None = None
     also: tuple[Node, ...] = ()
@@ -150,7 +149,7 @@ class Search:
         }
         if len(held) > 1:
             says = "the mean, the variance and the like are treated as constants"
-            mistake = Mistake("statistics-constant", says, "6", 1, next(iter(held)))
+            mistake = Mistake("statistics-constant", says, 1, next(iter(held)))
             yield from self._tried(mistake, held)
 
     def _pairs(self, breaker: Breaker, made: Iterable[Break]) -> Iterator[Candidate]:
@@ -253,4 +252,4 @@ class Search:
 
 def _mistake(rule: MalRule[Any, Any], node: Node | None) -> Mistake:
     says = rule.says if node is None else rule.says.format(operation=operation(node))
-    return Mistake(rule.name, says, rule.lesson, rule.rank, node)
+    return Mistake(rule.name, says, rule.rank, node)
