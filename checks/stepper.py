@@ -7,7 +7,6 @@ after another. There is no script and no kernel behind it: a static page shows t
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -21,6 +20,7 @@ from checks.graph import UNKNOWN, bare, operands, operation, written_step
 from checks.local import local_gradient
 from checks.states import StateError, quoted
 from checks.undisturbed import undisturbed
+from checks.verdict import inline
 
 _MOST_STEPS = 16  # of a larger graph, the steps in the middle are left out:
 _LAST = 8  # of the forward pass, so many of its last steps are walked through, and a few first
@@ -202,14 +202,10 @@ def _words(node: Node, known: Known) -> str:
 
 
 def _panel_html(panel: Panel) -> str:
-    items = "".join(f"<li>{_code(sentence)}</li>" for sentence in panel.sentences)
+    items = "".join(f"<li>{inline(sentence)}</li>" for sentence in panel.sentences)
     # A long graph is not even tried from left to right, for the sake of time.
     across = len(panel.graph.steps) <= _WIDE
     picture = (
         svg(panel.graph, mark="current", across=across) or f"<pre>{escape(panel.graph.text)}</pre>"
     )
     return f"<p><strong>{escape(panel.heading)}</strong></p><ul>{items}</ul>{picture}"
-
-
-def _code(sentence: str) -> str:
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(sentence, quote=False))
