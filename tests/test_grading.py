@@ -21,6 +21,7 @@ from hostile import DEEDS, ROWS, Row, deed
 from checks.classroom import fence
 from checks.classroom.grading import Graded, grade
 from checks.classroom.names import safe_name
+from checks.classroom.pairing import NONE_FOUND
 from checks.classroom.running import Settings
 
 pytestmark = needs_fences
@@ -224,6 +225,14 @@ def test_autograd_is_flagged_and_not_failed(tmp_path: Path, threads: Executor) -
     first, second, *_ = stored(tmp_path / "results", "ada")["exercises"]
     assert first["score"] == 2 and "autograd" in " ".join(first["flags"])
     assert second["flags"] == []
+
+
+def test_the_notebook_of_another_lesson_is_told(tmp_path: Path, threads: Executor) -> None:
+    # The mistake: a class is marked by the wrong source, and it takes a look at each to see it.
+    lesson_in(tmp_path / "source")
+    path = hand_in(tmp_path / "submitted", "ada", {"cells": [{"cell_type": "code", "source": "1"}]})
+    _, told = mark(tmp_path, executor=threads)
+    assert told == [f"{path}: {NONE_FOUND}"]
 
 
 MISTAKES = {

@@ -14,7 +14,15 @@ from classroom import NAME, RIGHT, SOURCE, hand_in, submission
 
 from checks.classroom.cell import Role
 from checks.classroom.lesson import Lesson, parse
-from checks.classroom.pairing import MOST_BYTES, Handed, SubmissionError, cells_of, load, pair
+from checks.classroom.pairing import (
+    MOST_BYTES,
+    NONE_FOUND,
+    Handed,
+    SubmissionError,
+    cells_of,
+    load,
+    pair,
+)
 from checks.classroom.submissions import CollectError, find, unpack
 
 LESSON = parse(SOURCE, NAME)
@@ -101,6 +109,11 @@ def test_a_deleted_cell_is_blank_and_said() -> None:
     handed = paired(cells)
     assert typed(handed) == {**RIGHT, "1.3": "size = ..."}
     assert any("1.3" in note and "not there" in note for note in handed.notes)
+
+
+def test_the_notebook_of_another_lesson_is_told() -> None:
+    # The mistake: no points for anybody, each exercise by itself, and nothing that says why.
+    assert paired([{**submission()["cells"][0], "id": "x"}]).notes == [NONE_FOUND]
 
 
 AUTOGRAD = [

@@ -31,7 +31,7 @@ from checks.classroom import station
 from checks.classroom.lesson import read
 from checks.classroom.marking import JudgeError
 from checks.classroom.names import safe_name
-from checks.classroom.pairing import SubmissionError, load
+from checks.classroom.pairing import NONE_FOUND, SubmissionError, load
 from checks.classroom.release import by_name, normal, varies
 from checks.classroom.running import Settings
 from checks.classroom.station import Task
@@ -219,6 +219,8 @@ class _Run:
             # What was lost is stored, so that it is seen, and is not taken for done the next time.
             write(job.target, {**job.about, **result, **({"submission": ""} if lost else {})})
             _log(self.to, job.submission, seconds)
+            if NONE_FOUND in result["notes"]:
+                self.tell(f"{job.submission.path}: {NONE_FOUND}")
         except CancelledError:  # by nobody here: who was to mark is gone
             raise
         except JudgeError as error:

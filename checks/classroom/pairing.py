@@ -17,6 +17,7 @@ from typing import Any
 from checks.classroom.cell import Cell, Role, blank_names
 
 MOST_BYTES = 20 << 20
+NONE_FOUND = "No answer cell of this lesson is in it. Is it the notebook of another lesson?"
 _NO_NOTEBOOK = "This is not a Jupyter notebook (version 4)."
 
 
@@ -79,8 +80,9 @@ def pair(cells: Sequence[Mapping[str, Any]], source: Sequence[Cell]) -> Handed:
     for cell in typed:
         for name in dict.fromkeys(cell.ids):
             by_id.setdefault(name, []).append(cell.code)
-    found, notes = {}, []
-    for answer in (cell for cell in source if cell.role is Role.ANSWER):
+    answers = [cell for cell in source if cell.role is Role.ANSWER]
+    found, notes, missing = {}, [], []
+    for answer in answers:
         copies = by_id.get(answer.id, [])
         code = _best(copies, answer)
         if code is None:
@@ -90,9 +92,10 @@ def pair(cells: Sequence[Mapping[str, Any]], source: Sequence[Cell]) -> Handed:
         if len(set(copies)) > 1:
             notes.append(f"{answer.label}: there are copies of the answer cell; one was taken.")
         if code is None:
-            notes.append(f"{answer.label}: the answer cell is not there.")
+            missing.append(f"{answer.label}: the answer cell is not there.")
         found[answer.id] = answer.blank if code is None else code
         notes += _elsewhere(found[answer.id], answer, typed, {cell.id for cell in source})
+    notes += [NONE_FOUND] if len(missing) == len(answers) > 1 else missing
     flags = {id_: list(_autograd(code)) for id_, code in found.items()}
     return Handed(found, notes, {id_: told for id_, told in flags.items() if told})
 
