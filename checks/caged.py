@@ -15,12 +15,12 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any
 from unittest import mock
 
@@ -33,6 +33,7 @@ SECONDS = 5.0  # that one call may take
 _LONGEST_IMPORT = 60.0  # seconds that are granted where a module is imported
 _SLICE = 0.05  # seconds after which an interrupt is noticed on Windows
 _PATIENCE = 1.0  # seconds for which a function that takes too long is asked to stop
+_PACE = 1e-4  # seconds between two such requests
 _KEPT = 200  # characters of what is printed
 _LONGEST_LINE = 100
 
@@ -133,12 +134,15 @@ class Cage:
         PyTorch imports some of its parts when they are first used. To stop in the middle of that
         would leave half a module behind, for the whole notebook.
         """
+        files = (code.co_filename for code in self._running())
+        return waited < _LONGEST_IMPORT and any(f.startswith("<frozen importlib") for f in files)
+
+    def _running(self) -> Iterator[CodeType]:
+        """What the thread runs at this moment, from the inside out."""
         frame = sys._current_frames().get(self._thread.ident or 0)
-        while frame is not None and waited < _LONGEST_IMPORT:
-            if frame.f_code.co_filename.startswith("<frozen importlib"):
-                return True
+        while frame is not None:
+            yield frame.f_code
             frame = frame.f_back
-        return False
 
     def _stop(self) -> None:
         """End the function. What waits outside of Python is left behind, and ends when it wakes."""
@@ -147,11 +151,14 @@ class Cage:
         thread, error = ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(TimeUpError)
         deadline = time.monotonic() + _PATIENCE
         interval = sys.getswitchinterval()
-        # Again and again, and between any two steps of the function: it may catch what it is sent.
-        sys.setswitchinterval(1e-6)
+        sys.setswitchinterval(_PACE)
         try:
+            # Again and again: it may catch what it is sent. But nothing is sent to a thread that
+            # has left the function: it would hit the code that takes a thread out of the list.
             while self._thread.is_alive() and time.monotonic() < deadline:
-                raise_in(thread, error)
+                if _called.__code__ in self._running():
+                    raise_in(thread, error)
+                time.sleep(_PACE)
         finally:
             sys.setswitchinterval(interval)
 

@@ -3,6 +3,7 @@
 import _thread
 import contextlib
 import io
+import signal
 import sys
 import textwrap
 import threading
@@ -96,6 +97,8 @@ def test_a_slow_function_is_refused(monkeypatch):
 def test_the_notebook_can_be_interrupted():
     # Mistake caught: KeyboardInterrupt is taken for the function's own error, or does not come
     # through; the function runs on.
+    # What a shell starts in the background is deaf to interrupts; a kernel never is.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = threading.Event()
 
     def loudly_forever(u, x):
@@ -106,9 +109,12 @@ def test_the_notebook_can_be_interrupted():
         begun.wait()
         _thread.interrupt_main()
 
-    with nothing_disturbed(), pytest.raises(KeyboardInterrupt):
-        threading.Thread(target=interrupt, daemon=True).start()
-        tanh(loudly_forever)
+    try:
+        with nothing_disturbed(), pytest.raises(KeyboardInterrupt):
+            threading.Thread(target=interrupt, daemon=True).start()
+            tanh(loudly_forever)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not [t for t in threading.enumerate() if t.name == "checks.rule"]
     assert tanh(right_tanh)
 
