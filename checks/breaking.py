@@ -195,7 +195,8 @@ class Breaker:
             self.replay.outcome({node: _always([(place, ones)])}) for place in node.next_functions
         ]
         right = known(self.replay.clean.arriving.get(target))
-        if any(known(side).shape != ones.shape for side in sides):
+        # Of many numbers each must come from one of the tensor; one number may come from them all.
+        if ones.numel() > 1 and right.shape != ones.shape:
             raise NotKnownError
         return Site(node, (u, *sides), (right,), self.values, _OF_TWO[kind(node)], (target,), ())
 

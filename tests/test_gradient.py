@@ -16,7 +16,7 @@ from snapshot import nothing_disturbed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import checks
-from checks.undisturbed import undisturbed
+from checks.undisturbed import _one_at_a_time, undisturbed
 
 POINT = torch.tensor([0.5, -1.25, 3.0], dtype=torch.float64)
 
@@ -232,6 +232,11 @@ def test_a_sparse_stored_gradient_is_pointed_out():
     loss = (table(torch.tensor([1, 2])) * 2).sum()
     loss.backward(retain_graph=True)
     weight = table.weight
+    twice = torch.nn.Embedding(3, 2, sparse=True)
+    (twice(torch.tensor([1, 1])) * 2).sum().backward()
+    assert not twice.weight.grad.is_coalesced()
+    again = (twice(torch.tensor([1, 1])) * 2).sum()
+    assert "`.grad`" in str(checks.gradient("5.1", twice.weight.grad, of=again, wrt=twice.weight))
     for answer in (weight.grad, weight.grad.detach()):
         assert "`.grad`" in str(checks.gradient("5.1", answer, of=loss, wrt=weight))
     assert checks.gradient("5.1", [[0, 0], [2, 2], [2, 2]], of=loss, wrt=weight)
@@ -508,6 +513,22 @@ def test_a_check_in_another_thread():
     thread.start()
     thread.join()
     assert verdicts and verdicts[0]
+
+
+def test_a_check_that_is_done_keeps_no_other_waiting():
+    # Mistake caught: after one check, each check in another thread waits for ten seconds.
+    loss, w = graph()
+    assert checks.gradient("5.1", truth(), of=loss, wrt=w)
+    lock, free = _one_at_a_time, []
+
+    def take():
+        free.append(lock.acquire(blocking=False))
+        lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    assert free == [True]
 
 
 def test_checks_in_two_threads_do_not_put_back_each_other_s_state():

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from exercises import SOURCES
 from graphs import Graph
 from wrong import CASES
@@ -77,6 +78,15 @@ def test_the_derivatives_that_are_put_elsewhere_are_right(kind):
 
 NEVER = {
     "a power of a number": (lambda x: (x**3).sum(), "exponential"),
+    "a square of a sum": (lambda x: ((x[:2] + x[2:]) ** 2).sum(), "prediction-for-residual"),
+    "a loss that is a mean": (
+        lambda x: F.nll_loss(x.reshape(2, 2), torch.tensor([0, 1])),
+        "nll-averaged",
+    ),
+    "a loss of each sample": (
+        lambda x: F.nll_loss(x.reshape(2, 2), torch.tensor([0, 1]), reduction="none").sum(),
+        "nll-averaged",
+    ),
     "a variance that divides by something else": (lambda x: x.var(correction=2), "variance-count"),
 }
 

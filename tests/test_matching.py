@@ -86,6 +86,16 @@ def test_which_numbers_are_evidence():
     assert given(*range(1, 8)).is_telling
 
 
+def test_each_number_is_rounded_to_its_own_last_digit():
+    # Mistake caught: "rounded too much" is said of none but numbers of the same length; or of one
+    # digit that fits by chance.
+    assert given(1.5, 0.225).is_rounded(tensor(1.54, 0.2251))
+    assert not given(1.5, 0.225).is_rounded(tensor(1.54, 0.2256))
+    assert not given(1.5, 0.225).is_rounded(tensor(1.56, 0.2251))
+    assert given(2.0, 0.225).is_rounded(tensor(2.0004, 0.2251))
+    assert not given(2.0, 0.225).is_rounded(tensor(2.004, 0.2251))
+
+
 def test_which_numbers_are_as_round():
     # Mistake caught: an answer in whole numbers is compared with mistakes that give no such.
     assert given(3.0, 2.0).looks_like(tensor(5.0, -1.0))

@@ -92,6 +92,7 @@ WRONG = [
     (torch.tensor(2**53), 2**53 + 1),
     (1, 10**400),
     (3.001, 3),
+    (torch.tensor(3.5), 3),
     (0.33, 1 / 3),
     ([1, 2, 4], x),
     ([True, True], torch.tensor([True, False])),

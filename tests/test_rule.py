@@ -292,6 +292,25 @@ def test_what_is_asked_must_make_sense():
         assert verdict.outcome == "invalid" and verdict.about == "notebook", (given, verdict)
 
 
+@pytest.mark.parametrize("came", [3, "tanh", [1.0], torch.ones(2), {}])
+def test_what_is_no_function_is_said(came):
+    # Mistake caught: "your function raised: object is not callable", of what is no function.
+    verdict = tanh(came)
+    assert verdict.outcome == "invalid" and "Expected: a function" in str(verdict)
+
+
+def test_a_blank_is_told_at_once():
+    # Mistake caught: a function that is still to be written is called hundreds of times.
+    called = []
+
+    def blank(u, x):
+        called.append(x)
+        return ...
+
+    assert tanh(blank).outcome == "unanswered"
+    assert len(called) < 10
+
+
 def test_inputs_on_which_the_forward_function_fails_are_left_out():
     # Mistake caught: a forward function that needs two samples makes the check useless.
     def forward(x):

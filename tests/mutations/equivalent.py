@@ -68,4 +68,48 @@ EQUIVALENT: dict[str, str] = {
     "returned.py:UnusableResultError.__init__: super().__init__(sentence) -> pass": (
         "an exception keeps what it was made with, whether it is told to or not"
     ),
+    'nesting.py:boxed: array.dtype.kind == "O" and not array.ndim -> '
+    "(array.dtype.kind == 'O' or not array.ndim)": (
+        "an array of objects with axes is opened before; a number is the same out of its box"
+    ),
+    "backward.py:run: False -> True": (
+        "PyTorch's engine allows no step that returns another number of gradients than it has edges"
+    ),
+    "backward.py:fitted: False -> True": (
+        "PyTorch's engine allows no step that returns another number of gradients than it has edges"
+    ),
+    "search.py:Search._everywhere: len(members) > 1 and (group[0].rule.name, members) not in tried "
+    "-> (len(members) > 1 or (group[0].rule.name, members) not in tried)": (
+        "the same mistake is tried twice: only the time differs"
+    ),
+    "breaking.py:_same: one is None -> (one is not None)": (
+        "what changes nothing is tried, too, and fits no wrong answer: only the time differs"
+    ),
+    "breaking.py:Breaker._at_broadcast: self.replay.spend(node) -> pass": (
+        "only how far a search goes differs"
+    ),
+    "breaking.py:Breaker._at_meeting: True -> False": "a count for each path is what a rule gives",
+    "replay.py:Replay.__init__: self.begin() -> pass": "a search begins by granting the work anew",
+    "spans.py:_single: child is not None -> (child is None)": (
+        "it is asked of products only: one of two is a variable, or one of two is none"
+    ),
+    "malrules/arithmetic.py:_swapped: site.has(k) and site.knows(k) -> "
+    "(site.has(k) or site.knows(k))": (
+        "what a product hands on it knows the other factor of; a gradient more reaches nothing"
+    ),
+    "malrules/matrices.py:_matrix: site.has(slot) and site.knows(other) -> "
+    "(site.has(slot) or site.knows(other))": (
+        "what a product hands on it knows the other factor of; a gradient more reaches nothing"
+    ),
+    "malrules/general.py:_value_as_start: result.of.numel() == 1 and "
+    "math.prod(result.v.shape) == 1 "
+    "-> (result.of.numel() == 1 or math.prod(result.v.shape) == 1)": (
+        "v has the shape of what is asked about"
+    ),
+    "malrules/general.py:row 'detached-moves': r.undetached -> 2 * (r.undetached)": (
+        "a list twice over: the same gradient is tried twice"
+    ),
+    "malrules/general.py:row 'one-step-too-far': r.further -> 2 * (r.further)": (
+        "a list twice over: the same gradient is tried twice"
+    ),
 }

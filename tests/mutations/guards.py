@@ -30,8 +30,8 @@ _FEW = (
     "+grading::test_without_fences_it_says_so"
 )
 _MARKING = f"{_FEW} grading"
-_MALRULES = _guard("malrules follow_through diagnosis")
-_SEARCH = "malrules follow_through gradient bounded settings diagnosis"
+_MALRULES = _guard("search malrules follow_through diagnosis")
+_SEARCH = "search malrules follow_through gradient bounded settings diagnosis"
 _TOLD = (  # what is said, on a few graphs; the rest of this file counts over all of them
     "diagnosis::test_no_number_alone_is_told_more_than_what_it_is_consistent_with"
     "+diagnosis::test_where_nothing_fits_the_way_is_told_and_nothing_is_guessed"
@@ -68,7 +68,7 @@ GUARDS: dict[str, Guard] = {
     "states.py": _guard("truth backward gradient", 2),
     "stale.py": _guard("gradient truth"),
     "values.py": _guard(_NODES),
-    "recording.py": _guard("drawing backward truth gradient"),
+    "recording.py": _guard("drawing backward truth gradient malrules"),
     "constants.py": _guard("graph drawing malrules backward given_away gradient"),
     "graph.py": _guard("graph drawing malrules backward gradient"),
     # which mistake it was
@@ -86,9 +86,9 @@ GUARDS: dict[str, Guard] = {
     "malrules/losses.py": _MALRULES,
     "malrules/matrices.py": _MALRULES,
     # functions written by the learner
-    "rule.py": _guard(f"{_RULE} rule", 2),
-    "examine.py": _guard(f"{_RULE} caged rule", 2),
-    "returned.py": _guard(f"{_RULE} caged rule", 2),
+    "rule.py": _guard(f"{_RULE} rule"),
+    "examine.py": _guard(f"{_RULE} caged rule"),
+    "returned.py": _guard(f"{_RULE} caged rule"),
     "inputs.py": _guard(f"{_RULE} rule"),
     "smallest.py": _guard(f"{_RULE} rule"),
     "trial.py": _guard(f"{_RULE} rule"),
