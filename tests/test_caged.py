@@ -119,6 +119,17 @@ def test_the_notebook_can_be_interrupted():
     assert tanh(right_tanh)
 
 
+def test_a_slow_function_that_is_wrong_is_told_so(monkeypatch):
+    # Mistake caught: after the first failure it is still refused for being slow.
+    monkeypatch.setattr("checks.examine._BUDGET", 0.2)
+
+    def slow(u, x):
+        time.sleep(0.05)
+        return 1.5 * right_tanh(u, x)
+
+    assert tanh(slow).outcome == "wrong"
+
+
 def test_a_keyboard_interrupt_of_its_own_is_its_own():
     # Mistake caught: `raise KeyboardInterrupt` in an answer ends a whole run of a notebook.
     def interrupts(u, x):

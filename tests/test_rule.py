@@ -290,6 +290,7 @@ def test_what_is_asked_must_make_sense():
     for given in wrong:
         verdict = tanh(right_tanh, **given)
         assert verdict.outcome == "invalid" and verdict.about == "notebook", (given, verdict)
+    assert "division by zero" in str(tanh(right_tanh, of=lambda x: 1 / 0))
 
 
 @pytest.mark.parametrize("came", [3, "tanh", [1.0], torch.ones(2), {}])
@@ -297,6 +298,11 @@ def test_what_is_no_function_is_said(came):
     # Mistake caught: "your function raised: object is not callable", of what is no function.
     verdict = tanh(came)
     assert verdict.outcome == "invalid" and "Expected: a function" in str(verdict)
+
+
+def test_where_there_is_one_gradient_it_is_not_named():
+    # Mistake caught: "For `x`: …" of the only thing that is asked for.
+    assert "For `" not in str(tanh(lambda u, x: "0.5"))
 
 
 def test_a_blank_is_told_at_once():

@@ -90,6 +90,14 @@ EQUIVALENT: dict[str, str] = {
     ),
     "breaking.py:Breaker._at_meeting: True -> False": "a count for each path is what a rule gives",
     "replay.py:Replay.__init__: self.begin() -> pass": "a search begins by granting the work anew",
+    "examine.py:_and_read: False -> True": (
+        "what is read is compared only, whether PyTorch could track it or not"
+    ),
+    "examine.py:Examiner._calls: True -> False": "a call has one result",
+    "returned.py:_parts: any -> all": "a key that is no text is not among the names",
+    "truth.py:ask: not is_tensor(of) and callable(of) -> (not is_tensor(of) or callable(of))": (
+        "what is neither a tensor nor a function is refused in the next line"
+    ),
     "spans.py:_single: child is not None -> (child is None)": (
         "it is asked of products only: one of two is a variable, or one of two is none"
     ),

@@ -49,7 +49,7 @@ _NODES = "values drawing malrules backward follow_through gradient"
 
 GUARDS: dict[str, Guard] = {
     # what came, and whether it is right
-    "answers.py": _guard("answers plain predictions", 2),
+    "answers.py": _guard("answers plain predictions gradient", 2),
     "nesting.py": _guard("answers predictions"),
     "comparison.py": _guard("comparison", 2),
     "judging.py": _guard("gradient follow_through settings truth bounded", 2),
