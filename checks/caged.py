@@ -108,12 +108,14 @@ class Cage:
         """
         try:
             self._jobs.put((function, calls))
-            begun = time.monotonic()
-            while (waited := time.monotonic() - begun) < SECONDS or self._is_importing(waited):
+            deadline = time.monotonic() + SECONDS
+            at_most = deadline + _LONGEST_IMPORT
+            while time.monotonic() < deadline:
                 try:
                     return self._done.get(timeout=_SLICE)
                 except Empty:
-                    continue
+                    if self._is_importing():
+                        deadline = min(time.monotonic() + SECONDS, at_most)
             raise TimeUpError
         except BaseException:  # the time is up, or the notebook was interrupted
             self._stop()
@@ -128,14 +130,14 @@ class Cage:
         except TimeUpError:
             return
 
-    def _is_importing(self, waited: float) -> bool:
+    def _is_importing(self) -> bool:
         """Whether the function waits for a module, which is not its fault.
 
         PyTorch imports some of its parts when they are first used. To stop in the middle of that
         would leave half a module behind, for the whole notebook.
         """
         files = (code.co_filename for code in self._running())
-        return waited < _LONGEST_IMPORT and any(f.startswith("<frozen importlib") for f in files)
+        return any(file.startswith("<frozen importlib") for file in files)
 
     def _running(self) -> Iterator[CodeType]:
         """What the thread runs at this moment, from the inside out."""

@@ -402,18 +402,37 @@ def test_in_a_kernel(tmp_path):
 
 def test_what_imports_a_module_is_not_stopped_halfway(tmp_path, monkeypatch):
     # Mistake caught: PyTorch imports SymPy, ten seconds on a slow machine, when autograd is first
-    # handed an upstream gradient. Stopped there, the half module breaks the notebook.
-    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1)\nwhole = True\n")
+    # handed an upstream gradient. Stopped there, the half module breaks the notebook; and stopped
+    # right behind it, the function pays for what the import took.
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1.5)\nwhole = True\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("checks.caged.SECONDS", 0.3)
+    monkeypatch.setattr("checks.caged.SECONDS", 1.0)
 
     def imports(u, x):
-        import slow_to_import
+        if "slow_to_import" not in sys.modules:
+            import slow_to_import
 
-        assert slow_to_import.whole
+            assert slow_to_import.whole
+            time.sleep(0.3)
         return right_tanh(u, x)
 
     assert tanh(imports)
+
+
+def test_an_import_that_never_ends_is_ended(tmp_path, monkeypatch):
+    # Mistake caught: what is granted to an import is granted for ever.
+    (tmp_path / "never_imported.py").write_text("import time\nwhile True:\n    time.sleep(0.01)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("checks.caged.SECONDS", 0.3)
+    monkeypatch.setattr("checks.caged._LONGEST_IMPORT", 0.3)
+
+    def imports(u, x):
+        import never_imported
+
+        return never_imported
+
+    verdict = tanh(imports)
+    assert verdict.outcome == "invalid" and "did not return" in str(verdict)
 
 
 def test_a_function_that_fails_the_second_time_is_told_how():
