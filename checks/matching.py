@@ -82,7 +82,10 @@ class Given:
         held = _WRITTEN
         if self.resolution:
             held = min(held, max(1, int(-math.log10(2 * self.resolution))))
-        return [_digits(number, held) for number in numbers.flatten().tolist()]
+        # Many entries of a large gradient are the same: each number is written down once.
+        different, places = numbers.unique(return_inverse=True)
+        texts = [_digits(number, held) for number in different.tolist()]
+        return [texts[place] for place in places.flatten().tolist()]
 
     @cached_property
     def _significant(self) -> int:
