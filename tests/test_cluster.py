@@ -32,8 +32,8 @@ from checks.classroom.submissions import Submission
 pytestmark = [needs_fences, needs_dask]
 
 SETTINGS = Settings(fence.Limits(seconds=60.0, memory=1024), ISOLATION)
-NUMBER = 200
-KILLED_AFTER = 60
+NUMBER = 60
+KILLED_AFTER = 20
 PATIENCE = 120  # seconds for a process to be there, on a busy machine
 # Quick ones, which leave nothing to wait for.
 HOSTILE = (

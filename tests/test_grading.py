@@ -27,7 +27,7 @@ from checks.classroom.running import Settings
 pytestmark = needs_fences
 
 # Enough for a function that is called 358 times, also where eight at once share two cores.
-LIMITS = fence.Limits(seconds=5.0, memory=1024)
+LIMITS = fence.Limits(seconds=3.0, memory=1024)
 ROSTER = {f"{n:02}": row for n, row in enumerate(ROWS)}
 FORBIDDEN = {f"d{n:02}": name for n, name in enumerate(DEEDS)}
 LINGERS = {
