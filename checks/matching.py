@@ -83,7 +83,7 @@ class Given:
         if self.resolution:
             held = min(held, max(1, int(-math.log10(2 * self.resolution))))
         # Many entries of a large gradient are the same: each number is written down once.
-        different, places = numbers.unique(return_inverse=True)
+        different, places = torch.unique(numbers, return_inverse=True)
         texts = [_digits(number, held) for number in different.tolist()]
         return [texts[place] for place in places.flatten().tolist()]
 

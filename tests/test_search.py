@@ -79,7 +79,8 @@ def test_two_mistakes_are_two(name):
 
 
 def test_two_mistakes_at_one_step():
-    # Mistake caught: two mistakes at different steps are found together, and two at one are not.
+    # Mistakes caught: two mistakes at different steps are found together, and two at one are not;
+    # their step is told twice.
     x = vector(0.3, 1.7, -0.4)
     target = numbers(3, seed=3).double()
     losses = F.mse_loss(x, target), torch.sin(x).sum()
@@ -88,6 +89,7 @@ def test_two_mistakes_at_one_step():
     answer = 3 * (x - target) + torch.cos(x)
     verdict = graph.check(answer.detach(), "x")
     assert set(verdict.mistakes[0].split("+")) == {"mse-factor", "mse-count"}
+    assert str(verdict).count(", at the step") == 1
 
 
 def of_two(search):
@@ -170,3 +172,14 @@ def test_small_numbers_where_large_ones_are_right_are_no_chance():
     # Mistake caught: how many answers look alike is counted up to the answer's size only.
     graph = of_one(lambda x: (1000 * x**2).sum(), 0.5, 1.0)
     assert graph.check([1.0, 2.0], "x").mistakes
+
+
+def test_a_broken_bias_leaves_the_matrices_as_they_are():
+    # Mistake caught: with the gradient of the bias broken, the first matrix is handed that of the
+    # second.
+    x, w, times = vector(0.3, 1.7, -0.4), numbers(3, 3).double(), numbers(2, 1, seed=1).double()
+    upstream = numbers(2, 3, seed=2).double()
+    loss = (torch.addmm(x, x * times, w) * upstream).sum()
+    answer = (upstream @ w.T * times).sum(0) + upstream.mean(0)
+    verdict = Graph(loss, {"x": x}, {"x": x}).check(answer, "x")
+    assert "broadcast-averaged" in verdict.mistakes

@@ -35,6 +35,10 @@ EQUIVALENT: dict[str, str] = {
     ),
     "verdict.py:inline: False -> True": "a quotation mark looks the same, written in either way",
     "matching.py:Given._texts: 1 -> 2": "no number format of less than two digits is read",
+    "matching.py:Given.is_rounded: gap <= self._last_digits / 2 * (1 + 1e-9) -> "
+    "(gap < self._last_digits / 2 * (1 + 1e-09))": (
+        "differs at a gap of half a digit and a billionth, where the bound is an estimate"
+    ),
     "matching.py:Given._significant: 0 -> 1": "is raised to three digits anyway",
     "matching.py:Given._largest: 0.0 -> 0.1": "of no entries none is compared with it",
     "matching.py:Given._may_be: 2 -> 3": (
