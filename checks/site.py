@@ -171,10 +171,13 @@ class Site:
 
     @property
     def averages(self) -> bool:
-        """Whether a loss takes the mean. NotKnownError where it takes neither mean nor sum."""
-        if self.saved("reduction") not in (1, 2):
-            raise NotKnownError
+        """Whether a loss takes the mean of its terms."""
         return bool(self.saved("reduction") == 1)
+
+    @property
+    def sums(self) -> bool:
+        """Whether a loss takes the sum of its terms."""
+        return bool(self.saved("reduction") == 2)
 
     @property
     def samples(self) -> float:

@@ -79,6 +79,15 @@ def test_the_derivatives_that_are_put_elsewhere_are_right(kind):
 NEVER = {
     "a power of a number": (lambda x: (x**3).sum(), "exponential"),
     "a square of a sum": (lambda x: ((x[:2] + x[2:]) ** 2).sum(), "prediction-for-residual"),
+    "a square of a sum of a constant": (
+        lambda x: ((x + 1.5) ** 2).sum(),
+        "prediction-for-residual",
+    ),
+    "a square of an input": (lambda x: (x**2).sum(), "prediction-for-residual"),
+    "a squared error of each entry": (
+        lambda x: F.mse_loss(x, torch.ones(4), reduction="none").sum(),
+        "mse-averaged",
+    ),
     "a loss that is a mean": (
         lambda x: F.nll_loss(x.reshape(2, 2), torch.tensor([0, 1])),
         "nll-averaged",

@@ -63,7 +63,7 @@ def _as_sum(site: Site) -> float:
 
 
 def _as_mean(site: Site) -> float:
-    if site.averages:
+    if not site.sums:
         raise NotKnownError
     return 1 / site.samples
 

@@ -307,6 +307,13 @@ def mse_of_the_prediction():
     return graph, "P", u * 2 * P / 35
 
 
+@case("mse-prediction", 19)
+def mse_of_each_prediction():
+    P, T = variable(7, 5), data(7, 5, seed=1)
+    y = F.mse_loss(P, T, reduction="none")
+    return weighted(y, {"P": P}), "P", upstream(y) * 2 * P.detach()
+
+
 @case("mse-residual", 19)
 def mse_without_the_residual():
     graph, P, _, u = _mse("sum")
