@@ -183,3 +183,12 @@ def test_a_broken_bias_leaves_the_matrices_as_they_are():
     answer = (upstream @ w.T * times).sum(0) + upstream.mean(0)
     verdict = Graph(loss, {"x": x}, {"x": x}).check(answer, "x")
     assert "broadcast-averaged" in verdict.mistakes
+
+
+def test_a_sigmoid_by_hand_is_told_at_its_last_step():
+    # Mistake caught: the step that is named has no name: 1 / x is computed as (1 / x) * 1.
+    graph = of_one(FORMS["sigmoid"])
+    answer = graph.v * torch.sigmoid(graph.wrt["x"].detach())
+    verdict = graph.check(answer, "x")
+    assert "sigmoid-one-factor" in verdict.mistakes
+    assert ", at the step `y = " in str(verdict)
