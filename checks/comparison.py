@@ -85,10 +85,11 @@ def difference(
         pattern: whether to look for one.
     """
     sentences = []
+    right = agrees(answer, truth, resolution, rounding)
+    wrong = int((~right).sum())
     if truth.numel() > 1:
-        right = agrees(answer, truth, resolution, rounding)
-        sentences.append(_which(right, int((~right).sum())))
-    if pattern and (found := _pattern(answer, truth, sizes, resolution)):
+        sentences.append(_which(right, wrong))
+    if pattern and (found := _pattern(answer, truth, sizes, resolution, wrong)):
         sentences.append(found)
     return tuple(sentences)
 
@@ -104,7 +105,9 @@ def _which(right: Tensor, wrong: int) -> str:
     )
 
 
-def _pattern(answer: Tensor, truth: Tensor, sizes: Collection[int], resolution: float) -> str:
+def _pattern(
+    answer: Tensor, truth: Tensor, sizes: Collection[int], resolution: float, wrong: int
+) -> str:
     def fits(candidate: Tensor) -> bool:
         return bool(agrees(answer, candidate, resolution).all())
 
@@ -114,6 +117,8 @@ def _pattern(answer: Tensor, truth: Tensor, sizes: Collection[int], resolution: 
         return "Your answer is zero." if truth.numel() == 1 else "Your answer is all zeros."
     if fits(-truth):
         return "Every entry has the wrong sign." if truth.numel() > 1 else "The sign is wrong."
+    if not truth.is_complex() and agrees(answer.abs(), truth.abs(), resolution).all():
+        return "Only its sign is wrong." if wrong == 1 else "Only their signs are wrong."
     if truth.ndim == 2 and truth.shape[0] == truth.shape[1] and fits(truth.T):
         return "Your numbers are the right ones, transposed."
     for name, factor in _factors(sizes):

@@ -119,6 +119,9 @@ def said(answer, truth=TRUTH, **how):
     "change, sentence",
     [
         (lambda t: -t, "Every entry has the wrong sign."),
+        (lambda t: t * tensor([[1, 1], [1, -1]]), "Only its sign is wrong."),
+        (lambda t: t * tensor([[1, -1], [-1, 1]]), "Only their signs are wrong."),
+        (lambda t: t.abs(), "Only its sign is wrong."),
         (lambda t: t.T, "Your numbers are the right ones, transposed."),
         (lambda t: t.flip(0), "Your numbers are the right ones, in another order."),
         (lambda t: t * 0, "Your answer is all zeros."),
@@ -152,6 +155,16 @@ def test_one_number():
     # Mistake caught: "All 1 entries are wrong".
     assert said([-12.0], [12.0]) == ("The sign is wrong.",)
     assert said([0.0], [12.0]) == ("Your answer is zero.",)
+
+
+def test_a_sign_is_told_of_what_is_wrong_only():
+    # Mistake caught: a zero, or what rounding has left of one, is counted among the wrong signs.
+    noise = tensor([1e-7, 1e-7, 0.0, 0.0])
+    found = said([0.0, -3e-8, -2.0, 4.0], [3e-8, 3e-8, 2.0, 4.0], rounding=noise)
+    assert found == ("1 of 4 entries is wrong: `[2]`.", "Only its sign is wrong.")
+    assert said([0.0, -2.0, 4.0], [0.0, 2.0, 4.0])[1] == "Only its sign is wrong."
+    turned = torch.tensor([1 + 2j, 3.0]), torch.tensor([2 + 1j, 3.0])
+    assert len(difference(*turned)) == 1
 
 
 def test_which_entries_are_off():
