@@ -98,6 +98,8 @@ EQUIVALENT: dict[str, str] = {
         "what is read is compared only, whether PyTorch could track it or not"
     ),
     "examine.py:Examiner._calls: True -> False": "a call has one result",
+    "inputs.py:Recipe.used: True -> False": "there is a pattern for each input",
+    "examine.py:_require_unchanged: True -> False": "a call has as many arguments as inputs",
     "returned.py:_parts: any -> all": "a key that is no text is not among the names",
     "truth.py:ask: not is_tensor(of) and callable(of) -> (not is_tensor(of) or callable(of))": (
         "what is neither a tensor nor a function is refused in the next line"

@@ -89,7 +89,7 @@ GUARDS: dict[str, Guard] = {
     "rule.py": _guard(f"{_RULE} rule"),
     "examine.py": _guard(f"{_RULE} caged rule"),
     "returned.py": _guard(f"{_RULE} caged rule"),
-    "inputs.py": _guard(f"{_RULE} rule"),
+    "inputs.py": _guard(f"inputs {_RULE} rule"),
     "smallest.py": _guard(f"{_RULE} rule"),
     "trial.py": _guard(f"{_RULE} rule"),
     "findings.py": _guard(f"{_RULE} rule"),
