@@ -89,7 +89,7 @@ def test_the_table_begins_with_what_is_simple():
     table = _table()
     assert table[:6] == [1, -1, 2, -2, 3, -3]
     assert len(table) == len({*table}) == 256
-    assert 0 < min(map(abs, table)) and max(table) == 3.0
+    assert min(map(abs, table)) > 0 and max(table) == 3.0
     assert table == [pytest.approx(round(x, 2)) for x in table]
 
 

@@ -26,6 +26,7 @@ from backward_rules import (
 )
 
 import checks
+from checks.reasons import foreign
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -104,6 +105,7 @@ def test_the_mistake_is_named(name):
     # Mistake caught: the diagnosis is lost on the way, or looks at an input that cannot tell.
     verdict = refused(name)
     assert verdict.mistakes and "With `" in str(verdict) and NAMED[name] in str(verdict)
+    assert "← look here" in str(verdict)
 
 
 TOLD = {
@@ -138,6 +140,27 @@ def test_what_is_wrong_is_told_in_a_sentence(name):
     assert TOLD[name] in str(refused(name))
 
 
+SLOPE, WEIGHTS, WORD = 0.1, torch.ones(2), "sum"
+
+
+@pytest.mark.parametrize(
+    "function, named",
+    [
+        (lambda u, x: u * SLOPE, "`SLOPE`"),
+        (lambda u, x: u * WEIGHTS, "`WEIGHTS`"),
+        (lambda u, x: (lambda: u * SLOPE)(), "`SLOPE`"),  # inside of a function of its own
+        (lambda u, x: u * SLOPE * WEIGHTS * SLOPE, "`SLOPE`, `WEIGHTS`"),
+        (lambda u, x: getattr(torch, WORD)(u * right_tanh(u, x)), ""),
+        (torch.mul, ""),
+    ],
+)
+def test_numbers_of_the_notebook_are_named(function, named):
+    # Mistake caught: a function is right in the notebook, and reads its variables instead of its
+    # arguments; or a module, a function or a text is called a number.
+    said = foreign(function)
+    assert (f"it reads {named} from" in said) if named else not said
+
+
 def test_each_gradient_is_judged_for_itself():
     # Mistake caught: one wrong gradient of four costs all points, or is not named; or one that is
     # wrong on larger inputs only counts as right because the smallest input does not show it.
@@ -156,6 +179,17 @@ def test_each_gradient_is_judged_for_itself():
         "wrong",
         "wrong",
     ]
+
+
+def test_of_several_gradients_one_may_be_rounded():
+    # Mistake caught: what agrees in seven digits only is named among those that are right.
+    def rounded(u, X, W, b):
+        dX, dW, db = d_linear(u, X, W, b)
+        return dX, dW.float(), db
+
+    verdict = checks.rule("6.2", rounded, of=linear, shapes=SHAPES[linear])
+    assert [str(e.outcome) for e in verdict.entries.values()] == ["correct", "wrong", "correct"]
+    assert "about 7 digits" in str(verdict)
 
 
 def test_what_is_said_gives_no_right_number_away():

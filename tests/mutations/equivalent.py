@@ -98,6 +98,11 @@ EQUIVALENT: dict[str, str] = {
         "what is read is compared only, whether PyTorch could track it or not"
     ),
     "examine.py:Examiner._calls: True -> False": "a call has one result",
+    "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
+    "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",
+    "smallest.py:_no_constants: True -> False": (
+        "for a version of Hypothesis in which there is nothing to put aside"
+    ),
     "inputs.py:Recipe.used: True -> False": "there is a pattern for each input",
     "examine.py:_require_unchanged: True -> False": "a call has as many arguments as inputs",
     "returned.py:_parts: any -> all": "a key that is no text is not among the names",

@@ -43,6 +43,8 @@ _RULE = (  # what takes seconds; the rest of this file tries some eighty functio
     "+rule::test_several_tensors_one_call_and_a_class_to_fill_in"
     "+rule::test_what_is_wrong_is_told_in_a_sentence"
     "+rule::test_each_gradient_is_judged_for_itself"
+    "+rule::test_of_several_gradients_one_may_be_rounded"
+    "+rule::test_numbers_of_the_notebook_are_named"
     "+rule::test_the_smallest_input_is_shown"
 )
 _NODES = "values drawing malrules backward follow_through gradient"
@@ -90,9 +92,9 @@ GUARDS: dict[str, Guard] = {
     "examine.py": _guard(f"{_RULE} caged rule"),
     "returned.py": _guard(f"{_RULE} caged rule"),
     "inputs.py": _guard(f"inputs {_RULE} rule"),
-    "smallest.py": _guard(f"{_RULE} rule"),
+    "smallest.py": _guard(f"smallest {_RULE} rule"),
     "trial.py": _guard(f"{_RULE} rule"),
-    "findings.py": _guard(f"{_RULE} rule"),
+    "findings.py": _guard(f"{_RULE} caged rule"),
     "reasons.py": _guard(f"{_RULE} rule"),
     "caged.py": _guard("caged rule"),
     # lessons
