@@ -153,6 +153,16 @@ LEAKING = (
     .replace('"1.1"', '"4.1"')
     .replace("of=loss", "of=lambda w: dloss_dw * w")
 )
+MEASURED = """
+# 6 · Measured
+
+```{code-cell} ipython3
+:tags: [nbval-ignore-output]
+
+import time
+time.time_ns()
+```
+"""
 ENDLESS = "# 5 · Endless\n\n```{code-cell} ipython3\nwhile True:\n    pass\n```\n"
 
 
@@ -238,6 +248,20 @@ def test_an_output_that_differs_is_kept_while_its_code_is_the_same(tmp_path: Pat
     keep_unstable(changed, path)
     assert outputs(same) == ["new", "old"]
     assert outputs(changed) == ["new", "new"]
+
+
+def test_a_time_that_was_measured_stays(tmp_path: Path) -> None:
+    # The same, in a lesson that is built twice: the file is not even touched. And a change of the
+    # source must come through.
+    def touched() -> list[int]:
+        return [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.ipynb"))]
+
+    assert run(tmp_path, lesson_6=MEASURED) == []
+    before = contents(tmp_path), touched()
+    assert run(tmp_path) == []
+    assert (contents(tmp_path), touched()) == before
+    assert run(tmp_path, lesson_6=MEASURED.replace("Measured", "Timed")) == []
+    assert all(b"Timed" in content for content in contents(tmp_path).values())
 
 
 def test_nothing_of_the_machine_is_stored(course: Path) -> None:

@@ -3,6 +3,7 @@
 import _thread
 import contextlib
 import io
+import random
 import signal
 import sys
 import textwrap
@@ -162,6 +163,27 @@ def test_what_it_prints_is_said_and_not_shown(capfd):
     verdict = tanh(prints)
     assert verdict and "`x is 'x' and u" in str(verdict)
     assert capfd.readouterr() == ("", "")
+
+
+def test_to_the_function_all_is_as_usual():
+    # Mistakes caught: what `write` returns, or what PyTorch's engine can be asked, is other inside;
+    # the numbers that are drawn are others each time; the thread outlives the check, or keeps the
+    # notebook's process from ending.
+    drawn = []
+    np.random.rand()  # NumPy imports this part when it is first used
+
+    def looks(u, x):
+        assert sys.stdout.write("three") == 5
+        assert torch.autograd.Variable._execution_engine.is_checkpoint_valid()
+        drawn[-1].append((random.random(), np.random.rand(), torch.rand(()).item()))
+        assert threading.current_thread().daemon
+        return right_tanh(u, x)
+
+    for _ in range(5):
+        drawn.append([])
+        assert tanh(looks)
+        assert [t for t in threading.enumerate() if t.name == "checks.rule"] == []
+    assert all(numbers == drawn[0] for numbers in drawn)
 
 
 def test_what_the_forward_function_prints_is_not_the_learner_s():

@@ -142,6 +142,8 @@ def test_nbgrader_metadata() -> None:
     assert cells["what-fails-2"].metadata.tags == ["raises-exception"]
     assert cells["check-5-1"].metadata.editable is False
     assert "nbgrader" not in cells["5-a-lesson-1"].metadata
+    kept = {cell_id for cell_id, cell in cells.items() if "deletable" in cell.metadata}
+    assert kept == {cell_id for cell_id in cells if cell_id.startswith(("answer-", "check-"))}
 
 
 @pytest.mark.parametrize(

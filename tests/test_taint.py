@@ -59,6 +59,11 @@ FINE = {
         ("", "more = {i: {j for j in [i]} for i in range(3)}"),
         ("check", CHECK.replace("=loss", "=losses[len(more)]")),
     ],
+    "what is made on the way": [
+        ("", "losses = [w]"),
+        answer("dw = 0\ndw += len(rows := [w])\nrows.append(2)"),
+        ("check", CHECK.replace("=loss", "=losses[-1]")),
+    ],
     "a loop variable that the answer uses as well": [
         ("", "losses = []\nfor i in range(3):\n    losses.append(i * w)"),
         answer("for i in range(3):\n    dw = i"),

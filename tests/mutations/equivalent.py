@@ -98,6 +98,7 @@ EQUIVALENT: dict[str, str] = {
         "what is read is compared only, whether PyTorch could track it or not"
     ),
     "examine.py:Examiner._calls: True -> False": "a call has one result",
+    "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
     "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",
     "smallest.py:_no_constants: True -> False": (
