@@ -92,6 +92,8 @@ def test_each_number_is_rounded_to_its_own_last_digit():
     assert given(1.5, 0.225).is_rounded(tensor(1.54, 0.2251))
     assert not given(1.5, 0.225).is_rounded(tensor(1.54, 0.2256))
     assert not given(1.5, 0.225).is_rounded(tensor(1.56, 0.2251))
+    for halfway in (1.2, 1.3):
+        assert given(halfway, 0.225).is_rounded(tensor(1.25, 0.2251))
     assert given(2.0, 0.225).is_rounded(tensor(2.0004, 0.2251))
     assert not given(2.0, 0.225).is_rounded(tensor(2.004, 0.2251))
 
