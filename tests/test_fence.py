@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import gettempdir
 
 import pytest
+from fenced import needs_fences
 
 from checks.classroom import fence, kernel
+
+NONE = fence.Isolation(limits=False, files=False, network=False, processes=False)
+
+
+def behind(fences: fence.Isolation, scratch: Path, do: Callable[[], object]) -> str:
+    """What becomes of something in a process behind some fences: a value, or the error's name."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            fence.enclose(scratch, fence.Limits(memory=512, processes=17), fences)
+            said = repr(do())
+        except BaseException as error:
+            said = type(error).__name__
+        os.write(into, said.encode())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    return said
 
 
 def test_what_is_missing_is_told() -> None:
@@ -29,6 +53,51 @@ def test_a_fence_that_fails_is_not_available(monkeypatch: pytest.MonkeyPatch) ->
     assert not found.network and not found.processes and not found.full
     monkeypatch.setattr(fence, "_files", refuse)
     assert not fence.available().files
+
+
+@needs_fences
+def test_a_fence_that_stands_is_available(tmp_path: Path) -> None:
+    # The mistake: it is tried in a wrong way, and the teacher is told that nothing can be done.
+    def works(do: Callable[[], object]) -> bool:
+        return behind(NONE, tmp_path, do) == "None"
+
+    found = fence.available()
+    assert found.network == works(lambda: kernel.unshare(kernel.NEW_NETWORK))
+    assert found.processes == works(lambda: kernel.unshare(fence._OWN_WORLD))
+    assert found.files == works(lambda: fence._files(tmp_path))
+    assert found.limits
+
+
+@needs_fences
+def test_each_fence_stops_what_it_is_for_and_nothing_else(tmp_path: Path) -> None:
+    # The mistakes: a fence that is told to stand, and does not; one that stops honest work, too.
+    import resource
+
+    def writes() -> int:
+        return (tmp_path / "file").write_text("x")
+
+    def reads() -> int:
+        return len(Path(__file__).read_text()) and 1
+
+    def limits() -> list[int]:
+        kinds = resource.RLIMIT_NPROC, resource.RLIMIT_CORE, resource.RLIMIT_NOFILE
+        return [top for kind in kinds for top in resource.getrlimit(kind)]
+
+    def calls() -> int:
+        socket.socket().close()
+        return 1
+
+    for name, do, stopped in (
+        ("files", reads, "PermissionError"),
+        ("files", writes, "1"),
+        ("limits", limits, "[17, 17, 0, 0, 256, 256]"),
+        ("limits", lambda: len(bytearray(10**9)), "MemoryError"),
+        ("limits", lambda: len(bytearray(10**8)), "100000000"),
+        ("network", calls, "PermissionError"),
+    ):
+        alone = fence.Isolation(**{**vars(NONE), name: True})
+        assert behind(alone, tmp_path, do) == stopped
+    assert [behind(NONE, tmp_path, do) for do in (reads, writes, calls)] == ["1", "1", "1"]
 
 
 def test_a_machine_without_a_known_filter_has_no_network_fence(

@@ -84,6 +84,15 @@ def test_answers_are_found(change: Callable[[Cells], Cells]) -> None:
     assert typed(paired(change(submission()["cells"]))) == RIGHT
 
 
+def test_of_two_that_set_the_name_the_one_before_the_check_is_taken() -> None:
+    # The mistake: without ids, an answer that was tried twice counts as none.
+    cells = without_either(submission()["cells"])
+    (number,) = [n for n, cell in enumerate(cells) if cell["source"] == RIGHT["1.3"]]
+    first = {**cells[number], "source": "size = 7"}
+    for tried in ([*cells[:number], first, *cells[number:]], [*cells, first]):
+        assert typed(paired(tried)) == RIGHT
+
+
 def test_only_answers_are_taken() -> None:
     # A learner who edits a check, or the teacher's numbers, changes nothing.
     cells = submission()["cells"]
@@ -225,13 +234,14 @@ def test_a_zip_is_unpacked_inside_its_folder(tmp_path: Path) -> None:
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr(zipfile.ZipInfo("ada/01_small.ipynb", (2020, 1, 2, 3, 4, 6)), "{}")
+        packed.writestr("ben/deep/down/01_small.ipynb", "{}")
         for name in ("../out.ipynb", "/out.ipynb", "a/../../out.ipynb", "..\\out.ipynb", "run.py"):
             packed.writestr(name, "{}")
         packed.writestr(link, "/etc/passwd")
     folder.mkdir()
     unpack(archive, folder)
-    written = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.ipynb")]
-    assert written == ["inside/ada/01_small.ipynb"]
+    written = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.ipynb")}
+    assert written == {"inside/ada/01_small.ipynb", "inside/ben/deep/down/01_small.ipynb"}
     assert (folder / "ada/01_small.ipynb").stat().st_mtime < 1_600_000_000
 
 

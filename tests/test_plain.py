@@ -157,6 +157,15 @@ def test_a_deep_nest_is_refused() -> None:
         decode(plain)
 
 
+def test_what_is_written_can_be_read() -> None:
+    # The mistake: an answer that is written down is refused by the judge, or none is written.
+    nest: object = 1
+    for _ in range(12):
+        nest = [nest]
+        assert there_and_back(nest) == nest
+    assert set(encode([nest])) == {"other"}
+
+
 def test_a_tensor_of_no_plain_numbers_is_only_named() -> None:
     # The mistake: a quantized tensor ends the process of the judge when it is compared.
     assert set(encode(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))) == {"other"}
