@@ -66,6 +66,17 @@ def marked_processes(mark: str) -> list[str]:
     return found
 
 
+def commands() -> list[str]:
+    """The command lines of all processes."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(file.read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
 def until_none_is_left(mark: str, seconds: float = 30) -> list[str]:
     """The processes with a mark that are still there when their time to end is over."""
     deadline = time.monotonic() + seconds

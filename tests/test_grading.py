@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from classroom import NAME, POINTS, hand_in, lesson_in, scores, stored, submission
-from fenced import ISOLATION, marking_threads, needs_fences, until_none_is_left
+from fenced import ISOLATION, commands, marking_threads, needs_fences, until_none_is_left
 from hostile import DEEDS, ROWS, Row, deed
 
 from checks.classroom import fence
@@ -279,11 +279,25 @@ def test_students_may_be_called_anything(tmp_path: Path, threads: Executor) -> N
     assert not any(safe_name(name).startswith(("=", "+", "-", "@", ".")) for name in NAMES)
 
 
+ORPHAN = """
+import os
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        os.execvp("sleep", ["sleep", "599.37"])
+    os._exit(0)
+"""
+
+
 def test_without_fences_it_says_so(tmp_path: Path, threads: Executor) -> None:
     # The level of isolation is stored with each result, so that nobody takes it for full.
     lesson_in(tmp_path / "source")
     hand_in(tmp_path / "submitted", "ada", submission({"1.3": "import os\nos._exit(1)"}))
+    # What outlives its parents is found also where no fence of the kernel's ends it.
+    hand_in(tmp_path / "submitted", "bob", submission({"1.3": f"size = 2\n{ORPHAN}"}))
     mark(tmp_path, executor=threads, isolation=fence.Isolation(True, False, False, False))
+    assert scores(tmp_path / "results", "bob") == POINTS
+    assert [line for line in commands() if "sleep 599.37" in line] == []
     result = stored(tmp_path / "results", "ada")
     assert result["isolation"] == ["files", "network", "processes"]
     assert scores(tmp_path / "results", "ada") == {**POINTS, "1.3": 0}

@@ -98,6 +98,9 @@ EQUIVALENT: dict[str, str] = {
         "what is read is compared only, whether PyTorch could track it or not"
     ),
     "examine.py:Examiner._calls: True -> False": "a call has one result",
+    'classroom/fence.py:_mapped: int(Path("/proc/self/statm").read_text().split()[0]) * '
+    "resource.getpagesize() -> (int(Path('/proc/self/statm').read_text().split()[0]) * "
+    "resource.getpagesize()) + 1": "one byte more",
     "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
     "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",
