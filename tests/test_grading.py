@@ -284,7 +284,7 @@ import os
 if not os.fork():
     os.setsid()
     if not os.fork():
-        os.execvp("sleep", ["sleep", "599.37"])
+        os.execvp("sleep", ["sleep", "{0}"])
     os._exit(0)
 """
 
@@ -294,10 +294,12 @@ def test_without_fences_it_says_so(tmp_path: Path, threads: Executor) -> None:
     lesson_in(tmp_path / "source")
     hand_in(tmp_path / "submitted", "ada", submission({"1.3": "import os\nos._exit(1)"}))
     # What outlives its parents is found also where no fence of the kernel's ends it.
-    hand_in(tmp_path / "submitted", "bob", submission({"1.3": f"size = 2\n{ORPHAN}"}))
+    mine = f"599.{os.getpid()}"
+    orphan = submission({"1.3": f"size = 2\n{ORPHAN.format(mine)}"})
+    hand_in(tmp_path / "submitted", "bob", orphan)
     mark(tmp_path, executor=threads, isolation=fence.Isolation(True, False, False, False))
     assert scores(tmp_path / "results", "bob") == POINTS
-    assert [line for line in commands() if "sleep 599.37" in line] == []
+    assert [line for line in commands() if f"sleep {mine}" in line] == []
     result = stored(tmp_path / "results", "ada")
     assert result["isolation"] == ["files", "network", "processes"]
     assert scores(tmp_path / "results", "ada") == {**POINTS, "1.3": 0}
