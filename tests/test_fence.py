@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -98,6 +100,25 @@ def test_each_fence_stops_what_it_is_for_and_nothing_else(tmp_path: Path) -> Non
         alone = fence.Isolation(**{**vars(NONE), name: True})
         assert behind(alone, tmp_path, do) == stopped
     assert [behind(NONE, tmp_path, do) for do in (reads, writes, calls)] == ["1", "1", "1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel is Linux's")
+def test_what_the_kernel_was_told(tmp_path: Path) -> None:
+    # The mistakes: a submission outlives its keeper, is given rights by a program that it starts,
+    # or leaves behind what nobody finds.
+    def asked(option: int) -> int:
+        told = ctypes.c_int(-1)
+        kernel._prctl(option, ctypes.byref(told))
+        return told.value
+
+    def rights() -> str:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(line.split()[1] for line in lines if line.startswith("NoNewPrivs:"))
+
+    assert behind(NONE, tmp_path, rights) == "'1'"
+    assert behind(NONE, tmp_path, lambda: asked(2)) == str(int(signal.SIGKILL))  # of its parent's
+    assert behind(NONE, tmp_path, lambda: asked(37)) == "0"  # whether it adopts
+    assert behind(NONE, tmp_path, lambda: (fence.adopt(), asked(37))) == "(None, 1)"
 
 
 def test_a_machine_without_a_known_filter_has_no_network_fence(
