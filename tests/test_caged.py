@@ -170,7 +170,6 @@ def test_to_the_function_all_is_as_usual():
     # the numbers that are drawn are others each time; the thread outlives the check, or keeps the
     # notebook's process from ending.
     drawn = []
-    np.random.rand()  # NumPy imports this part when it is first used
 
     def looks(u, x):
         assert sys.stdout.write("three") == 5
@@ -179,7 +178,8 @@ def test_to_the_function_all_is_as_usual():
         assert threading.current_thread().daemon
         return right_tanh(u, x)
 
-    for _ in range(5):
+    for seed in range(5):
+        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
         drawn.append([])
         assert tanh(looks)
         assert [t for t in threading.enumerate() if t.name == "checks.rule"] == []

@@ -69,7 +69,7 @@ def each(copy: Path, asked: dict[str, Any]) -> tuple[int | None, str]:
 def forked(copy: Path, arguments: list[str], seconds: float) -> int | None:
     """Run pytest in a child; its exit code, or None where it had to be ended.
 
-    It may work for so many seconds; while it only waits, six times as long.
+    It may work for so many seconds; while it only waits, three times as long.
     """
     child = os.fork()
     if child == 0:
@@ -81,7 +81,7 @@ def forked(copy: Path, arguments: list[str], seconds: float) -> int | None:
             os.dup2(output.fileno(), 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os._exit(tests(copy, arguments))
-    deadline = time.monotonic() + 6 * seconds
+    deadline = time.monotonic() + 3 * seconds
     while time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
