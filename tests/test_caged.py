@@ -42,8 +42,11 @@ def forever_and_stubborn(u, x):
             x = x * 1.0
 
 
+WAKE = threading.Event()
+
+
 def forever_asleep(u, x):
-    time.sleep(3)
+    WAKE.wait(120)
 
 
 def sometimes_forever(u, x):
@@ -77,10 +80,12 @@ def test_a_function_that_never_returns_is_ended(function, monkeypatch):
     verdict = tanh(function)
     assert verdict.outcome == "invalid" and "did not return" in str(verdict)
     waiting = [t for t in threading.enumerate() if t.name == "checks.rule"]
+    assert len(waiting) == (function is forever_asleep)
+    WAKE.set()
     for thread in waiting:  # the sleeper ends when it wakes
-        assert function is forever_asleep
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
+    WAKE.clear()
 
 
 def test_a_slow_function_is_refused(monkeypatch):
