@@ -18,7 +18,10 @@ pytest.importorskip("resource", reason="marking needs Linux or macOS")
 from checks.classroom import fence, station
 
 ISOLATION = fence.available()
-MUST = sys.platform == "linux" and os.environ.get("CI") == "true" and os.geteuid() == 0
+# Where all fences are known to stand, one that does not is no reason to skip its tests.
+MUST = os.environ.get("CHECKS_FENCED") == "1" or (
+    sys.platform == "linux" and os.environ.get("CI") == "true" and os.geteuid() == 0
+)
 needs_fences = pytest.mark.skipif(
     not ISOLATION.full and not MUST,
     reason="this machine cannot put up all fences around a submission: see `checks doctor`",

@@ -158,7 +158,7 @@ def _target(entry: zipfile.ZipInfo, folder: Path) -> Path:
     except OSError:  # what is to be a folder is a file already
         pass
     target = folder / _short(f"{PurePosixPath(parts[0]).stem}-{mark}") / _short(parts[-1])
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(exist_ok=True)
     return target
 
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from checks.classroom import fence
+
 ROOT = Path(__file__).resolve().parents[2]
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "artefacts", "my-notebooks", "node_modules", "__pycache__", "*.egg-info",
@@ -44,6 +46,7 @@ class Copy:
             **os.environ,
             "PYTHONPATH": str(folder),
             "OMP_NUM_THREADS": "1",
+            "CHECKS_FENCED": str(int(fence.available().full)),  # by what is not broken
         }
         # What is compiled is to be used only while the source is the same, byte for byte: a variant
         # may have the size and the time of what stood there before.
