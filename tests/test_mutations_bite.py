@@ -99,14 +99,15 @@ def test_what_is_put_in_is_taken_out_again(copy: Copy) -> None:
 NOTHING_BUT_EQUIVALENT = {
     ("answers.py", "_KindError.__init__"),
     ("backward.py", "fitted"),
-    ("classroom/fence.py", "_mapped"),
     ("examine.py", "Stop.__init__"),
     ("malrules/general.py", "row 'detached-moves'"),
     ("malrules/general.py", "row 'one-step-too-far'"),
+    ("reasons.py", "_question"),
     ("recording.py", "_Recorder.__init__"),
     ("replay.py", "Replay.__init__"),
     ("returned.py", "BlankError.__init__"),
     ("returned.py", "UnusableResultError.__init__"),
+    ("smallest.py", "_no_constants"),
     ("verdict.py", "CheckFailed.__init__"),
 }
 
