@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -20,13 +21,21 @@ from checks.classroom import fence, kernel
 NONE = fence.Isolation(limits=False, files=False, network=False, processes=False)
 
 
+LIMITS = fence.Limits(memory=512, processes=17)
+
+
 def behind(fences: fence.Isolation, scratch: Path, do: Callable[[], object]) -> str:
     """What becomes of something in a process behind some fences: a value, or the error's name."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            fence.enclose(scratch, fence.Limits(memory=512, processes=17), fences)
+            if fences.processes:
+                fence.separate(scratch, LIMITS, fences)
+                if inside := os.fork():
+                    os.waitpid(inside, 0)
+                    os._exit(0)
+            fence.enclose(scratch, LIMITS, fences)
             said = repr(do())
         except BaseException as error:
             said = type(error).__name__
@@ -100,6 +109,33 @@ def test_each_fence_stops_what_it_is_for_and_nothing_else(tmp_path: Path) -> Non
         alone = fence.Isolation(**{**vars(NONE), name: True})
         assert behind(alone, tmp_path, do) == stopped
     assert [behind(NONE, tmp_path, do) for do in (reads, writes, calls)] == ["1", "1", "1"]
+
+
+@needs_fences
+def test_a_world_of_its_own(tmp_path: Path) -> None:
+    # The mistakes: a submission sees, and ends, the processes of others; it writes outside of its
+    # folder, or fills the disk.
+    outside = Path(gettempdir()) / f"left-by-a-submission-{os.getpid()}"
+    (tmp_path / "before").write_text("x")
+
+    def writes_outside() -> None:
+        outside.write_text("x")
+        outside.unlink()
+
+    own = fence.Isolation(**{**vars(NONE), "processes": True})
+    assert behind(own, tmp_path, os.getpid) == "1"
+    assert behind(own, tmp_path, lambda: (tmp_path / "file").write_text("x")) == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+    assert behind(own, tmp_path, writes_outside) == "OSError"
+    assert behind(NONE, tmp_path, writes_outside) == "None"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel is Linux's")
+def test_what_the_kernel_refuses_is_an_error() -> None:
+    # The mistake: a fence that was not put up counts as one that stands.
+    with pytest.raises(OSError, match="unshare") as refused:
+        kernel.unshare(1)
+    assert refused.value.errno == errno.EINVAL
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel is Linux's")
