@@ -102,6 +102,11 @@ EQUIVALENT: dict[str, str] = {
     "resource.getpagesize() -> (int(Path('/proc/self/statm').read_text().split()[0]) * "
     "resource.getpagesize()) + 1": "one byte more",
     "classroom/fence.py:_mapped: 8 << 30 -> (8 << 30) + 1": "one byte more",
+    'classroom/kernel.py:mount_memory: _checked(libc.mount(b"none", b"/", None, '
+    '_RECURSIVE | _PRIVATE, None), "mount") -> pass': (
+        "is seen outside of the world in which mutations are tried, and only by a machine that "
+        "shares its mounts"
+    ),
     "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
     "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",
