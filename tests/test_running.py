@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 from classroom import NAME, SOURCE
 from fenced import ISOLATION
 
+from checks import comparison
 from checks.classroom import cage, fence, keeper, running
 from checks.classroom.cell import Role
 from checks.classroom.lesson import parse
@@ -142,3 +144,39 @@ def test_a_magic_whose_cell_is_not_run_is_told() -> None:
     answer = {"role": "answer", "code": "", "typed": "%%bash\nrm -rf /"}
     cage.run({"cells": [answer], "blanked": []}, said.append)
     assert said[-1] == {"note": "What stands below `%%bash` was not run.", "cell": 0}
+
+
+@pytest.mark.parametrize(
+    "typed, named",
+    [
+        ("torch.allclose = len", "torch.allclose"),
+        ("torch.Tensor.sum = None", "Tensor.sum"),
+        ("import sys\nsys.modules['json'] = 3", "json"),
+        ("import checks.comparison as c\nc.len = max", "checks.comparison.len"),
+        ("import builtins\nbuiltins.len = max", "builtins.len"),
+        ("torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)", ""),
+        ("own = torch.ones(2)", ""),
+    ],
+)
+def test_what_a_cell_changes_is_put_back_and_told(typed: str, named: str) -> None:
+    # The mistake: the exercises after it suffer, and nobody knows why.
+    def state() -> tuple[object, ...]:
+        own = (
+            vars(comparison).get("len"),
+            torch.allclose,
+            torch.Tensor.sum,
+            len,
+            sys.modules["json"],
+        )
+        return *own, torch.get_default_dtype(), torch.is_grad_enabled()
+
+    before = state()
+    said: list[dict[str, Any]] = []
+    cells = [
+        {"role": "code", "code": "import torch", "typed": ""},
+        {"role": "answer", "code": "", "typed": typed},
+    ]
+    cage.run({"cells": cells, "blanked": []}, said.append)
+    told = [message["note"] for message in said if "note" in message]
+    assert told == ([f"The cell changed `{named}`; it was put back."] if named else [])
+    assert state() == before

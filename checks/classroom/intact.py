@@ -26,7 +26,10 @@ _DRAWING: tuple[Callable[[Any], object], ...] = (
     np.random.set_state,
     torch.set_rng_state,
 )
-_OPEN = {"sys": {"stdin", "stdout", "stderr", "last_exc", "last_type", "last_value"}}
+_OPEN = {
+    "sys": {"stdin", "stdout", "stderr", "last_exc", "last_type", "last_value"},
+    "torch": {"Storage"},  # goes with the default dtype, which is a setting
+}
 
 
 @functools.cache
@@ -107,9 +110,15 @@ def _put_back(owner: ModuleType | type, before: dict[str, Any], own: set[str]) -
             except (AttributeError, TypeError):
                 continue
             changed.append(f"{where}.{name}")
-    if where in own:  # a name that was added to a module of ours hides Python's own
-        for name in [*now]:
-            if name not in before and name in vars(builtins):
-                delattr(owner, name)
-                changed.append(f"{where}.{name}")
+    for name in [*now]:  # a name that was added may hide another one
+        if name not in before and name in _behind(owner, own):
+            delattr(owner, name)
+            changed.append(f"{where}.{name}")
     return changed
+
+
+def _behind(owner: ModuleType | type, own: set[str]) -> set[str]:
+    """The names behind those of a class, or of a module of ours: its bases', Python's own."""
+    if isinstance(owner, type):
+        return {name for base in owner.__mro__[1:] for name in vars(base)}
+    return {*vars(builtins)} if owner.__name__ in own else set()
