@@ -128,6 +128,8 @@ def test_a_world_of_its_own(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["before"]
     assert behind(own, tmp_path, writes_outside) == "OSError"
     assert behind(NONE, tmp_path, writes_outside) == "None"
+    nowhere = tmp_path / "nowhere"
+    assert behind(own, tmp_path, lambda: kernel.read_only(nowhere)) == "FileNotFoundError"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel is Linux's")
