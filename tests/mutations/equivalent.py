@@ -107,6 +107,9 @@ EQUIVALENT: dict[str, str] = {
         "is seen outside of the world in which mutations are tried, and only by a machine that "
         "shares its mounts"
     ),
+    "classroom/intact.py:Intact._restore_settings: True -> False": (
+        "there is a state for each source of random numbers"
+    ),
     "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
     "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",
