@@ -85,6 +85,8 @@ def test_what_a_cell_raised_is_told() -> None:
         ("The cell raised SystemExit: ", 0),
         ("The cell raised SyntaxError: invalid syntax (<cell>, line 1)", 1),
     ]
+    ((crooked, _),) = notes(answer("\tx = 1\n  y = 2"))  # IPython itself cannot read it
+    assert crooked.startswith("The cell raised IndentationError")
     (long,) = notes(answer("raise ValueError('n' * 10**6)"))
     assert 100 < len(long[0]) < 400
     (odd,) = notes(answer("class E(Exception):\n    __str__ = None\nraise E"))

@@ -112,7 +112,7 @@ GUARDS: dict[str, Guard] = {
     "classroom/kernel.py": _guard(f"fence {_MARKING}"),
     "classroom/intact.py": _guard(f"cage {_MARKING}"),
     "classroom/cage.py": _guard(f"cage {_MARKING}"),
-    "classroom/keeper.py": _guard(f"running {_MARKING}"),
+    "classroom/keeper.py": _guard(f"keeper running {_MARKING}"),
     "classroom/judge.py": _guard(f"judge {_MARKING}"),
     "classroom/marking.py": _guard(f"{_FEW} report grading"),
     "classroom/grading.py": _guard(f"{_FEW} report grading"),
