@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
+pytest.importorskip("resource", reason="marking needs Linux or macOS")
+
 from checks import comparison
 from checks.classroom import cage
 from checks.classroom.plain import decode, encode
+
+ALARMS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
 
 def said(*cells: dict[str, Any], blanked: tuple[int, ...] = ()) -> list[dict[str, Any]]:
@@ -194,3 +200,19 @@ def test_what_a_cell_changes_is_put_back_and_told(typed: str, named: str) -> Non
     told = [message["note"] for message in said if "note" in message]
     assert told == ([f"The cell changed `{named}`; it was put back."] if named else [])
     assert state() == before
+
+
+@pytest.fixture(autouse=True)
+def alarms() -> Iterator[None]:
+    """What a cell has done with the alarms of this process is put back."""
+    before = {number: signal.getsignal(number) for number in ALARMS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_an_alarm_that_a_cell_has_set_does_not_ring_in_another() -> None:
+    # The mistake: a cell that measures itself ends the one after it.
+    rings = "import signal\ndef late(*_): raise TimeoutError\nsignal.signal(signal.SIGALRM, late)"
+    said(answer(rings))
+    assert [signal.getsignal(number) for number in ALARMS] == [signal.SIG_IGN] * len(ALARMS)
