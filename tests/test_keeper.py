@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,6 +237,8 @@ def kept(seconds: float, talk: Callable[[int, int, int], object]) -> int:
             code = 0
         finally:
             os._exit(code)
+    for fd in (requests, out, replies):  # who waits for one that has ended hears that
+        os.close(fd)
     try:
         talk(ask, hear, cage)
     finally:
@@ -293,6 +296,7 @@ def test_all_that_was_started_is_ended() -> None:
     child = os.fork()
     if child == 0:
         code = 1
+        signal.alarm(30)
         try:
             tree()
             code = 0
