@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 from classroom import NAME, SOURCE
 
@@ -26,6 +27,30 @@ def test_a_gradient_that_was_given_back_does_not_stay() -> None:
     judged = judge._Check(check, names).judge(text, lambda *_: None)
     assert judged["credit"] == 0 and judged["note"]
     assert u.grad is None and v.grad is None
+
+
+def test_what_cannot_be_judged_gets_no_points() -> None:
+    # The mistake: an error of the marker's counts for the learner, or ends the run.
+    (check,) = (c for c in parse(SOURCE, NAME).cells if c.role is Role.CHECK and c.label == "1.4")
+    text = json.dumps({"value": encode(2), "grads": []})
+    judged = judge._Check(check, {}).judge(text, lambda *_: None)
+    assert (judged["outcome"], judged["credit"]) == ("invalid", 0.0)
+    assert "could not be judged (NameError)" in judged["text"]
+    assert "could not be read" in judge._Check(check, {}).judge("{", lambda *_: None)["note"]
+
+
+def test_what_a_function_did_to_its_arguments_is_done_here() -> None:
+    # The mistakes: a function that changes its argument in place passes; or what it sends back is
+    # put in place of another tensor.
+    own, number = torch.tensor([1.0, 2.0]), 3
+    came = [encode(part) for part in (7, torch.tensor([5.0, 6.0]), 4)]
+    assert judge._result({"result": json.dumps(came)}, (own, number)) == 7
+    assert own.tolist() == [5, 6]
+    for odd in (torch.ones(3), torch.ones(2, dtype=torch.int64), 4):
+        judge._result({"result": json.dumps([encode(7), encode(odd)])}, (own,))
+        assert own.tolist() == [5, 6]
+    with pytest.raises(RuntimeError, match="ValueError: no"):
+        judge._result({"raised": "ValueError: no"}, (own,))
 
 
 def test_a_verdict_that_is_very_long_is_not_kept() -> None:

@@ -16,12 +16,14 @@ pytest.importorskip("resource", reason="marking needs Linux or macOS")
 
 from checks.classroom import fence, keeper
 from checks.classroom.keeper import DIED, _message, _read_line, _Relay, _write
+from checks.classroom.plain import decode
 
 CELLS = 3
 LAST = {"begin": CELLS - 1}
 LABEL = {"label": "1.1", "answer": "{}"}
 NOTE = {"note": "x", "cell": 1}
 RESULT = {"result": "[]"}
+INHERITED = ("PATH", "LANG", "LC_ALL", "OMP_NUM_THREADS", "MPLBACKEND")
 TOO_MUCH = "it said too much"
 
 
@@ -244,6 +246,50 @@ def kept(seconds: float, talk: Callable[[int, int, int], object]) -> int:
     finally:
         os.close(ask)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_how_long_a_process_has_waited_is_read_as_the_kernel_writes_it(tmp_path: Path) -> None:
+    # The mistake: waiting counts twice, or in another unit.
+    (tmp_path / "schedstat").write_text("7000000000 2500000000 31\n")
+    clock = keeper.Clock(0)
+    clock._file = os.open(tmp_path / "schedstat", os.O_RDONLY)
+    assert clock._waits() == 2.5
+    os.close(clock._file)
+    assert clock._waits() == 2.5  # the process has ended: what was known of it
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what is open is looked up in /proc")
+def test_what_a_cage_finds(tmp_path: Path) -> None:
+    # The mistakes: the teacher's secrets in the environment; a way to the main process is open.
+    look = (
+        "import os\nfds = sorted(map(int, os.listdir('/proc/self/fd')))\n"
+        "found = [fds, *os.environ, os.getcwd()]"
+    )
+    job = {
+        "cells": [
+            {"role": "code", "code": look, "typed": ""},
+            {"role": "check", "label": "1", "asked": "found", "call": "", "wrt": "None"},
+        ],
+        "blanked": [],
+    }
+    nothing = fence.Isolation(limits=False, files=False, network=False, processes=False)
+    out, into = os.pipe()
+    requests, _ = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.environ["TEACHERS_TOKEN"] = "secret"
+        keeper._live(job, tmp_path, fence.Limits(), nothing, requests, into)
+    lines = b""
+    while b'"answer"' not in lines:
+        lines += os.read(out, 1 << 16)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    said = [json.loads(line) for line in lines.splitlines()]
+    (answer,) = [json.loads(one["answer"])["value"] for one in said if "answer" in one]
+    open_, *names, folder = decode(answer)
+    assert open_ == [0, 1, 2, 3, 10, 11]  # 3 is the folder that is looked at
+    assert {"HOME", "TMPDIR"} <= {*names} <= {*INHERITED, "HOME", "TMPDIR"}
+    assert folder == str(tmp_path)
 
 
 def test_it_goes_on_until_the_main_process_has_heard_enough() -> None:
