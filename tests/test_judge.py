@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 from classroom import NAME, SOURCE
 
-from checks.classroom import judge
+from checks.classroom import judge, marking
 from checks.classroom.cell import Role
 from checks.classroom.lesson import parse
-from checks.classroom.marking import _shown
+from checks.classroom.marking import JudgeError, _shown
 from checks.classroom.plain import encode
+from checks.classroom.running import Settings
+from checks.classroom.servers import ServerError
+from checks.classroom.warm import Warm
 
 
 def test_a_gradient_that_was_given_back_does_not_stay() -> None:
@@ -58,3 +63,27 @@ def test_a_verdict_that_is_very_long_is_not_kept() -> None:
     shown = _shown("x" * 10**7, "<b>" * 10**7)
     assert len(shown["text"]) < 10**5 and shown["html"] == ""
     assert _shown("right", "<b>right</b>") == {"text": "right", "html": "<b>right</b>"}
+
+
+def test_a_judge_that_does_not_begin_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The mistake: a lesson that cannot be judged leaves a process for each submission.
+    made: list[Gone] = []
+
+    class Gone:
+        stopped = 0
+
+        def __init__(self, *_: object) -> None:
+            made.append(self)
+
+        def hear(self, seconds: float) -> None:
+            raise ServerError("gone")
+
+        def stop(self) -> None:
+            self.stopped += 1
+
+    monkeypatch.setattr(marking, "judge", Gone)
+    settings = cast(Settings, SimpleNamespace(follow_through=0.5))
+    bench = marking.Bench(parse(SOURCE, NAME), settings, lambda: cast(Warm, None))
+    with pytest.raises(JudgeError, match=f"{NAME}.md does not run by itself"):
+        bench._ready()
+    assert [one.stopped for one in made] == [1] * len(made) and len(made) > 1

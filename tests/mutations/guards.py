@@ -114,7 +114,7 @@ GUARDS: dict[str, Guard] = {
     "classroom/cage.py": _guard(f"cage {_MARKING}"),
     "classroom/keeper.py": _guard(f"keeper running {_MARKING}"),
     "classroom/judge.py": _guard(f"judge {_MARKING}"),
-    "classroom/marking.py": _guard(f"{_FEW} report grading"),
+    "classroom/marking.py": _guard(f"judge {_FEW} report grading"),
     "classroom/grading.py": _guard(f"{_FEW} report grading"),
     "classroom/running.py": _guard(f"running {_MARKING}"),
     "classroom/servers.py": _guard(_MARKING),
