@@ -249,6 +249,26 @@ def test_marking_again_marks_nothing(classes: Classes) -> None:
     assert (classes["few"].results / "log.csv").read_bytes() == log
 
 
+def test_with_other_settings_all_is_marked_anew(tmp_path: Path, threads: Executor) -> None:
+    # The mistake: half of a class is marked with one limit, and half with another; or each run
+    # marks all.
+    lesson_in(tmp_path / "source")
+    hand_in(tmp_path / "submitted", "ada", submission())
+    path = tmp_path / "results" / NAME / "ada.json"
+    seen = []
+    for follow_through in (0.5, 0.5, 0.25, 0.25):
+        settings = Settings(LIMITS, ISOLATION, follow_through)
+        source = [tmp_path / "source" / f"{NAME}.md"]
+        grade(tmp_path / "submitted", source, tmp_path / "results", settings, executor=threads)
+        stored_ = json.loads(path.read_text(encoding="utf-8"))
+        assert stored_["settings"]["follow_through"] == follow_through
+        assert stored_["settings"]["limits"]["seconds"] == LIMITS.seconds
+        run = json.loads((tmp_path / "results/run.json").read_text(encoding="utf-8"))
+        assert {run[key] == stored_[key] for key in ("version", "isolation", "settings")} == {True}
+        seen.append(path.stat().st_mtime_ns)
+    assert seen[0] == seen[1] < seen[2] == seen[3]
+
+
 STEADY = (
     "nan",
     "closes everything",

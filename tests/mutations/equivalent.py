@@ -113,6 +113,7 @@ EQUIVALENT: dict[str, str] = {
     "classroom/judge.py:_moment: os.fork() == 0 -> (os.fork() != 0)": (
         "parent and child change their places: one judges, the other goes on"
     ),
+    "classroom/grading.py:grade: True -> False": "there is a lesson for each source",
     "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
     "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",

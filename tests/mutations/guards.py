@@ -28,6 +28,7 @@ _FEW = (
     "+grading::test_a_wrong_answer_does_not_get_the_true_value"
     "+grading::test_students_may_be_called_anything"
     "+grading::test_without_fences_it_says_so"
+    "+grading::test_with_other_settings_all_is_marked_anew"
 )
 _MARKING = f"{_FEW} grading"
 _MALRULES = _guard("search malrules follow_through diagnosis")
@@ -115,7 +116,7 @@ GUARDS: dict[str, Guard] = {
     "classroom/keeper.py": _guard(f"keeper running {_MARKING}"),
     "classroom/judge.py": _guard(f"judge {_MARKING}"),
     "classroom/marking.py": _guard(f"judge {_FEW} report grading"),
-    "classroom/grading.py": _guard(f"{_FEW} report grading"),
+    "classroom/grading.py": _guard(f"{_FEW} report station grading"),
     "classroom/running.py": _guard(f"running {_MARKING}"),
     "classroom/servers.py": _guard(f"warm {_MARKING}"),
     "classroom/zygote.py": _guard(_MARKING),
