@@ -114,6 +114,7 @@ EQUIVALENT: dict[str, str] = {
         "parent and child change their places: one judges, the other goes on"
     ),
     "classroom/grading.py:grade: True -> False": "there is a lesson for each source",
+    "classroom/grading.py:write: False -> True": "the same JSON, written in another way",
     "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
     "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",
