@@ -268,6 +268,25 @@ def test_with_other_settings_all_is_marked_anew(tmp_path: Path, threads: Executo
     assert seen[0] == seen[1] < seen[2] == seen[3]
 
 
+def test_what_has_changed_is_marked_anew(tmp_path: Path, threads: Executor) -> None:
+    # The mistake: who hands in again keeps the old marks; a corrected source changes nothing.
+    source = lesson_in(tmp_path / "source")
+    hand_in(tmp_path / "submitted", "ada", submission({"1.3": "size = 3"}))
+    hand_in(tmp_path / "submitted", "bob", submission())
+    mark(tmp_path, executor=threads)
+    assert scores(tmp_path / "results", "ada") == {**POINTS, "1.3": 0}
+    bob = tmp_path / "results" / NAME / "bob.json"
+    before = bob.stat().st_mtime_ns
+    hand_in(tmp_path / "submitted", "ada", submission())
+    mark(tmp_path, executor=threads)
+    assert scores(tmp_path / "results", "ada") == POINTS
+    assert bob.stat().st_mtime_ns == before
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace(":points: 2", ":points: 7", 1), encoding="utf-8")
+    mark(tmp_path, executor=threads)
+    assert scores(tmp_path / "results", "bob") == {**POINTS, "1.1": 7}
+
+
 STEADY = (
     "nan",
     "closes everything",

@@ -29,6 +29,7 @@ _FEW = (
     "+grading::test_students_may_be_called_anything"
     "+grading::test_without_fences_it_says_so"
     "+grading::test_with_other_settings_all_is_marked_anew"
+    "+grading::test_what_has_changed_is_marked_anew"
 )
 _MARKING = f"{_FEW} grading"
 _MALRULES = _guard("search malrules follow_through diagnosis")
