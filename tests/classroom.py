@@ -29,7 +29,7 @@ x = torch.tensor([2.3, 0.9])
 loss = ((w * x).sum() - 1.1) ** 2
 error = (w * x).sum() - 1.1
 loss.backward(retain_graph=True)
-print("loss", loss.item())
+print("loss", loss.item(), flush=True)
 ```
 
 ## A gradient

@@ -115,6 +115,9 @@ EQUIVALENT: dict[str, str] = {
     ),
     "classroom/grading.py:grade: True -> False": "there is a lesson for each source",
     "classroom/grading.py:write: False -> True": "the same JSON, written in another way",
+    "classroom/judge.py:_moment: os.close(asked) -> pass": (
+        "an open file more; that a moment is gone is heard where it replies"
+    ),
     "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
     "trial.py:_backward: True -> False": "PyTorch gives a gradient for each tensor",
