@@ -117,7 +117,7 @@ GUARDS: dict[str, Guard] = {
     "classroom/keeper.py": _guard(f"keeper running {_MARKING}"),
     "classroom/judge.py": _guard(f"judge {_MARKING}"),
     "classroom/marking.py": _guard(f"judge {_FEW} report grading"),
-    "classroom/grading.py": _guard(f"{_FEW} report station grading"),
+    "classroom/grading.py": _guard(f"{_FEW} report marking_variants station grading"),
     "classroom/running.py": _guard(f"running {_MARKING}"),
     "classroom/servers.py": _guard(f"warm {_MARKING}"),
     "classroom/zygote.py": _guard(_MARKING),
