@@ -152,6 +152,15 @@ def test_an_interrupt_is_for_whoever_started_it(process: Warm) -> None:
     assert process.lives and process.fork("warmed", ("exit", "0"), (0, 1, 2), {}) > 0
 
 
+def test_one_that_is_out_of_step_is_asked_no_more(
+    process: Warm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The mistake: after an interrupt, the answer to one question is taken for that to another.
+    monkeypatch.setattr(process, "_lost", True)
+    with pytest.raises(WarmError, match="has ended"):
+        process.fork("warmed", ("exit", "0"), (0, 1, 2), {})
+
+
 def test_one_that_is_lost_is_told_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
     # The mistakes: a run that hangs; what was forked before can no longer be ended.
     monkeypatch.setattr(warm, "_PATIENCE", 0.2)
