@@ -441,8 +441,11 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_table_has_a_row_for_each(results: Path, tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_each(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(results, "--as", "csv", "--to", tmp_path / "grades.csv") == 0
+    assert f"Written: {tmp_path / 'grades.csv'}." in "".join(capsys.readouterr())
     rows = by_who(table(tmp_path / "grades.csv"))
     assert len(rows) == 2 * len(STUDENTS)
     assert rows["05_backpropagation", "O'Neil, Pat"]["score"] == "0.3"

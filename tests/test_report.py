@@ -99,6 +99,31 @@ class Page(HTMLParser):
         return " ".join(self.text.split())
 
 
+# -- what was stored -------------------------------------------------------------------------------
+
+
+def test_results_are_read_in_the_order_of_names(results: Path) -> None:
+    # The mistake: capital letters first, as files are listed.
+    store(results, "Bea", exercise("5.4"))
+    store(results, "zoe", exercise("1.1"), assignment="01_small")
+    read_, problems = read(results)
+    assert problems == []
+    names = [(result.assignment, result.student) for result in read_]
+    assert names[0] == ("01_small", "zoe")
+    assert [name for _, name in names if name in ("anna", "Bea", "bo")] == ["anna", "Bea", "bo"]
+
+
+def test_a_notebook_that_could_not_be_read_is_told_from_wrong_answers(tmp_path: Path) -> None:
+    # The mistake: who has one exercise that raised is told that it was no notebook; or the reverse.
+    nothing = exercise("5.4", "invalid", text="This is no notebook.")
+    raised = exercise("5.4", "invalid", text="It broke.")
+    store(tmp_path, "ada", nothing, notes=["This is no notebook."])
+    store(tmp_path, "bob", raised, notes=["This is no notebook."])
+    store(tmp_path, "cem", {**nothing, "outcome": "wrong"}, notes=["This is no notebook."])
+    store(tmp_path, "dan", notes=["This is no notebook."])
+    assert [result.unread for result in read(tmp_path)[0]] == [True, False, False, False]
+
+
 # -- tables ----------------------------------------------------------------------------------------
 
 
