@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -216,6 +217,17 @@ def test_junit_has_a_suite_for_each(results: Path, tmp_path: Path) -> None:
         assert told == (len(cases), len(failed), 0)
         suite.update_statistics()
         assert told == (suite.tests, suite.failures, suite.errors)
+
+
+def test_junit_counts_as_it_is_written(results: Path, tmp_path: Path) -> None:
+    # The mistake: counts that the reader of this test works out by itself, and others do not.
+    export(results, "junit", tmp_path / "marks.xml")
+    root = ElementTree.parse(tmp_path / "marks.xml").getroot()
+    for one in (root, *root.iter("testsuite")):
+        cases = [*one.iter("testcase")]
+        failed = [case for case in cases if case.find("failure") is not None]
+        counts = {name: one.attrib[name] for name in ("tests", "failures", "errors")}
+        assert counts == {"tests": str(len(cases)), "failures": str(len(failed)), "errors": "0"}
 
 
 def test_junit_says_why(results: Path, tmp_path: Path) -> None:

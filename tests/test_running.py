@@ -111,6 +111,53 @@ def test_a_submission_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> 
     assert hasty.jobs == 1
 
 
+def test_a_note_belongs_to_its_exercise() -> None:
+    # The mistake: "a cell was left out", said of another exercise.
+    (number,) = [
+        k
+        for k, c in enumerate(cell for cell in CELLS if cell.role is not Role.TEXT)
+        if c.role is Role.ANSWER and c.label == "1.3"
+    ]
+
+    class Once(_Zygote):
+        def say(self, message: Mapping[str, Any]) -> None:
+            super().say(message)
+            if "cells" in message and number in message["blanked"]:
+                self._replies = [{"done": True}]
+            elif "cells" in message:
+                self._replies = [{"ended": number, "why": "x"}]
+
+    one = run(Once())
+    assert one.notes("1.3") == ["A cell was left out: x."]
+    assert one.notes("1.1") == one.notes("1.4") == []
+
+
+def test_later_cells_are_left_aside_and_come_back() -> None:
+    # The mistakes: what slows a function down runs beside it after all; what was left aside for the
+    # sake of one exercise is never run again.
+    answers = [cell.label for cell in CELLS if cell.role is not Role.TEXT]
+    roles = [cell.role for cell in CELLS if cell.role is not Role.TEXT]
+    later = [k for k, role in enumerate(roles) if role is Role.ANSWER and answers[k] != "1.1"]
+    asked: list[list[int]] = []
+
+    class Fine(_Zygote):
+        def say(self, message: Mapping[str, Any]) -> None:
+            super().say(message)
+            if "cells" in message:
+                asked.append(sorted(message["blanked"]))
+                self._replies = [{"done": True}]
+                if answers[later[1]] == "1.3" and not asked[-1]:
+                    self._replies = [{"ended": later[1], "why": "x"}]
+
+    one = run(Fine())
+    assert asked == [[], [later[1]]]  # 1.3 ends its process, and is left out
+    assert one.until("1.1") and asked[-1] == later
+    one.again()
+    assert asked[-1] == [later[1]] and len(asked) == 4
+    one.again()
+    assert not one.until("1.4") and len(asked) == 4
+
+
 def test_a_note_is_cut() -> None:
     # The mistake: forty megabytes in the result of a student.
     assert [len(note) for note in run(_Zygote("n" * 10**6)).notes("1.1")][-1] < 1000

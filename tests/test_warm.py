@@ -152,13 +152,21 @@ def test_an_interrupt_is_for_whoever_started_it(process: Warm) -> None:
     assert process.lives and process.fork("warmed", ("exit", "0"), (0, 1, 2), {}) > 0
 
 
-def test_one_that_is_out_of_step_is_asked_no_more(
-    process: Warm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The mistake: after an interrupt, the answer to one question is taken for that to another.
-    monkeypatch.setattr(process, "_lost", True)
+def test_one_that_is_out_of_step_is_asked_no_more() -> None:
+    # The mistakes: after an interrupt, the answer to one question is taken for that to another; one
+    # that hangs is waited for.
+    one = started()
+    assert one.fork("warmed", ("exit", "0"), (0, 1, 2), {}) > 0
+    one._lost = True
     with pytest.raises(WarmError, match="has ended"):
-        process.fork("warmed", ("exit", "0"), (0, 1, 2), {})
+        one.fork("warmed", ("exit", "0"), (0, 1, 2), {})
+    os.kill(one._process.pid, signal.SIGSTOP)
+    stopping = threading.Thread(target=one.stop)
+    stopping.start()
+    stopping.join(20)
+    is_stopped = not stopping.is_alive()
+    one._process.kill()
+    assert is_stopped
 
 
 def test_one_that_is_lost_is_told_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
