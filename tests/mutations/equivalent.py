@@ -123,6 +123,9 @@ EQUIVALENT: dict[str, str] = {
     "classroom/judge.py:_moment: kernel.die_with_parent(signal.SIGKILL) -> pass": (
         "a second line of defence: a moment ends, too, when nobody can ask it any more"
     ),
+    "classroom/judge.py:_moment: sys.platform == \"linux\" -> (sys.platform != 'linux')": (
+        "a second line of defence: a moment ends, too, when nobody can ask it any more"
+    ),
     "classroom/running.py:Run.close: continue -> pass": "nothing stands behind it in its loop",
     "caged.py:Cage._stop: True -> False": "one second more is waited: only the time differs",
     "reasons.py:_question: True -> False": "it is given as many tensors as it has names for",
