@@ -110,8 +110,8 @@ def _put_back(owner: ModuleType | type, before: dict[str, Any], own: set[str]) -
             except (AttributeError, TypeError):
                 continue
             changed.append(f"{where}.{name}")
-    for name in [*now]:  # a name that was added may hide another one
-        if name not in before and name in _behind(owner, own):
+    if added := now.keys() - before.keys():  # one of them may hide another name
+        for name in sorted(added & _behind(owner, own)):
             delattr(owner, name)
             changed.append(f"{where}.{name}")
     return changed
