@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("resource", reason="marking needs Linux or macOS")
 
+from test_forked_kernel import gone
+
 from checks.classroom import servers, warm
 from checks.classroom.servers import Server, ServerError, environment
 from checks.classroom.warm import Warm, WarmError
@@ -50,18 +52,6 @@ def forked(process: Warm, *arguments: str, **how: str) -> tuple[int, int]:
     os.close(into)
     os.close(nowhere)
     return number, out
-
-
-def gone(number: int) -> bool:
-    """Whether a process has ended, soon."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            os.kill(number, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_what_is_said_is_heard(server: Server) -> None:
