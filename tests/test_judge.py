@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from types import SimpleNamespace
 from typing import cast
 
@@ -87,3 +88,15 @@ def test_a_judge_that_does_not_begin_is_not_left_behind(monkeypatch: pytest.Monk
     with pytest.raises(JudgeError, match=f"{NAME}.md does not run by itself"):
         bench._ready()
     assert [one.stopped for one in made] == [1] * len(made) and len(made) > 1
+
+
+def test_a_moment_ends_when_nobody_asks_any_more() -> None:
+    # The mistake: a judge that has ended leaves a process behind for each exercise.
+    (check,) = (c for c in parse(SOURCE, NAME).cells if c.role is Role.CHECK and c.label == "1.3")
+    ask, reply = judge._moment(check, {})
+    answered = select.poll()
+    answered.register(reply, select.POLLIN)
+    ask.close()
+    assert answered.poll(20_000)
+    assert reply.readline() == b""
+    reply.close()

@@ -161,3 +161,32 @@ def test_later_cells_are_left_aside_and_come_back() -> None:
 def test_a_note_is_cut() -> None:
     # The mistake: forty megabytes in the result of a student.
     assert [len(note) for note in run(_Zygote("n" * 10**6)).notes("1.1")][-1] < 1000
+
+
+def test_after_a_death_one_looks_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The mistake: what a cell has left behind to end the process later ends it in the cell of
+    # another exercise, or does not, as fast as the machine is.
+    monkeypatch.setattr(running, "_LINGER", 0.0001)
+    heard: list[str] = []
+
+    class Later(_Zygote):
+        def say(self, message: Mapping[str, Any]) -> None:
+            if "still" in message:
+                heard.append("still")
+                self._replies = [{"ended": last, "why": keeper.DIED} if self.jobs == 2 else DONE]
+                return
+            super().say(message)
+            if "cells" in message:
+                heard.append("run")
+                self._replies = [{"ended": first, "why": keeper.DIED} if self.jobs == 1 else DONE]
+
+    DONE = {"done": True}
+    first, *_, last = [
+        k
+        for k, cell in enumerate(cell for cell in CELLS if cell.role is not Role.TEXT)
+        if cell.role is Role.ANSWER
+    ]
+    one = run(Later())
+    assert heard[:4] == ["run", "run", "still", "run"] and heard.count("still") >= 2
+    assert one.notes("1.1") == []  # the last one was guilty of both
+    assert one.notes("1.4") == [f"A cell was left out: {keeper.DIED}."]

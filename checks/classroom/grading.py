@@ -137,9 +137,7 @@ class _Run:
         # What the marks of a lesson depend on beside the submission: the same for all of them.
         about = _about(settings)
         depends = {name: [text, about, bool(rosters[name])] for name, text in sources.items()}
-        self.prints = {
-            name: _hash(json.dumps(what, sort_keys=True).encode()) for name, what in depends.items()
-        }
+        self.prints = {name: _hash(json.dumps(what).encode()) for name, what in depends.items()}
         self.failed = 0
         self.without_roster = {name for name, roster in rosters.items() if roster == {}}
         self.broken: set[tuple[str, str]] = set()  # lessons, variants: no judge

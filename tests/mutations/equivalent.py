@@ -161,4 +161,5 @@ EQUIVALENT: dict[str, str] = {
     "malrules/general.py:row 'one-step-too-far': r.further -> 2 * (r.further)": (
         "a list twice over: the same gradient is tried twice"
     ),
+    "classroom/zygote.py:main: continue -> pass": "the last line of a loop goes on by itself",
 }
