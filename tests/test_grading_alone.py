@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +24,7 @@ from checks.classroom.running import Settings
 from checks.classroom.station import Task
 
 STANDS = fence.Isolation(*[True] * len(fence.Isolation.__dataclass_fields__))
+FENCE = next(iter(fence.Isolation.__dataclass_fields__))
 SETTINGS = Settings(fence.Limits(), STANDS)
 Come = Callable[[Task], dict[str, Any]]
 
@@ -163,9 +165,26 @@ def test_whoever_marks_may_go(some: Class) -> None:
 
 
 def test_what_is_odd_is_told(some: Class) -> None:
+    # The mistake: a teacher does not learn that there was nothing to mark, or that it was chosen.
     some.come = lambda _: {"notes": [NONE_FOUND]}
+    (some.folder / "submitted" / "zoe").mkdir()
+    again = some.folder / "submitted" / "bob" / "again"
+    again.mkdir()
+    (again / f"{NAME}.ipynb").write_text(json.dumps(submission({"1.3": "size = 'bob'"})))
     some.grade()
-    assert len(some.told) == 3 and all(NONE_FOUND in told for told in some.told)
+    assert sum(NONE_FOUND in told for told in some.told) == 3
+    assert [told for told in some.told if NONE_FOUND not in told] == [
+        f"bob: of 2 notebooks, {NAME}.ipynb was taken.",
+        "zoe: there is no notebook (*.ipynb) in this folder.",
+    ]
+
+
+def test_how_it_was_fenced_in_is_stored(some: Class) -> None:
+    # The mistake: marks that were given without a fence look like those that were given with it.
+    some.grade()
+    assert some.stored("ada")["isolation"] == "full"
+    some.grade(replace(SETTINGS, isolation=replace(STANDS, **{FENCE: False})))
+    assert some.stored("ada")["isolation"] == [FENCE] and len(some.marked) == 3
 
 
 def test_numbers_of_ones_own_need_a_roster(some: Class) -> None:
@@ -232,6 +251,25 @@ def test_a_second_interrupt_stores_no_more(some: Class, monkeypatch: pytest.Monk
     monkeypatch.setattr(grading, "as_completed", again)
     with pytest.raises(AtOnce):
         some.grade(progress=interrupted)
+
+
+def test_after_a_second_interrupt_no_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The mistakes: a submission that never ends keeps the teacher from leaving; after anything else
+    # the processes are not ended.
+    ended: list[str] = []
+    monkeypatch.setattr(station, "close", lambda: ended.append("all"))
+    begun, go_on = threading.Event(), threading.Event()
+    with pytest.raises(AtOnce), grading._threads(1) as pool:
+        endless = pool.submit(lambda: begun.set() or go_on.wait(10))
+        waiting = pool.submit(print)
+        assert begun.wait(10)
+        raise AtOnce
+    assert not endless.done() and waiting.cancelled() and ended == []
+    go_on.set()
+    with pytest.raises(KeyboardInterrupt), grading._threads(1) as pool:
+        last = pool.submit(time.sleep, 0.05)
+        raise KeyboardInterrupt
+    assert last.done() and ended == ["all"]
 
 
 def test_the_marks_are_plain_text_of_one_form(tmp_path: Path) -> None:
