@@ -8,15 +8,18 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("resource", reason="marking needs Linux or macOS")
 
+from classroom import NAME, SOURCE
 from test_forked_kernel import gone
 
 from checks.classroom import servers, warm
+from checks.classroom.lesson import parse
 from checks.classroom.servers import Server, ServerError, environment
 from checks.classroom.warm import Warm, WarmError
 
@@ -59,9 +62,29 @@ def test_what_is_said_is_heard(server: Server) -> None:
     for message in ({"a": 1}, {"long": "x" * 3_000_000}, {"twice": "y" * 100}):
         speaker = threading.Thread(target=server.say, args=(message,))
         speaker.start()
-        assert server.hear(60) == message
+        assert server.hear(20) == message
         speaker.join()
-    assert server.hear(60) == {"twice": "y" * 100}
+    assert server.hear(20) == {"twice": "y" * 100}
+
+
+def test_a_judge_is_given_its_lesson(process: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The mistakes: it waits for ever for what to judge with; follow-through is worth what the
+    # teacher's own settings say.
+    about: list[object] = []
+
+    class Told:
+        def __init__(self, *what: object) -> None:
+            about.extend(what)
+
+        def say(self, message: dict[str, object]) -> None:
+            about.append(message)
+
+    monkeypatch.setattr(servers, "Server", Told)
+    lesson = parse(SOURCE, NAME)
+    assert isinstance(servers.judge(process, lesson, 0.5), Told)
+    settings = {"CHECKS_FOLLOW_THROUGH": "0.5", "CHECKS_FEEDBACK": "full"}
+    cells = {"cells": [asdict(cell) for cell in lesson.cells]}
+    assert about == [process, "checks.classroom.judge", settings, cells]
 
 
 def test_silence_and_an_end_are_told_apart(server: Server) -> None:
@@ -71,7 +94,7 @@ def test_silence_and_an_end_are_told_apart(server: Server) -> None:
         server.hear(0.1)
     server.say({"end": 1})
     with pytest.raises(ServerError, match="has ended"):
-        server.hear(60)
+        server.hear(20)
     with pytest.raises(ServerError, match="has ended"):
         for _ in range(10_000):
             server.say({"more": "x" * 1000})
@@ -85,7 +108,7 @@ def test_one_that_is_stopped_is_gone(process: Warm) -> None:
     before = files()
     one = Server(process, "warmed")
     one.say({"a": 1})
-    one.hear(60)
+    one.hear(20)
     one.stop()
     assert gone(one._process)
     assert files() == before

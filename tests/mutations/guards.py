@@ -32,6 +32,7 @@ _FEW = (
     "+grading::test_what_has_changed_is_marked_anew"
 )
 _MARKING = f"{_FEW} grading"
+_CLOCK = "running::test_what_cannot_be_looked_up_is_charged_whole"
 _MALRULES = _guard("search malrules follow_through diagnosis")
 _SEARCH = "search malrules follow_through gradient bounded settings diagnosis"
 _TOLD = (  # what is said, on a few graphs; the rest of this file counts over all of them
@@ -114,13 +115,13 @@ GUARDS: dict[str, Guard] = {
     "classroom/kernel.py": _guard(f"fence {_MARKING}"),
     "classroom/intact.py": _guard(f"cage {_MARKING}"),
     "classroom/cage.py": _guard(f"cage {_MARKING}"),
-    "classroom/keeper.py": _guard(f"keeper running {_MARKING}"),
+    "classroom/keeper.py": _guard(f"{_CLOCK} keeper running {_MARKING}"),
     "classroom/judge.py": _guard(f"judge {_MARKING}"),
     "classroom/marking.py": _guard(f"judge {_FEW} report grading"),
     "classroom/grading.py": _guard(f"grading_alone {_FEW} report marking_variants station grading"),
     "classroom/running.py": _guard(f"running {_MARKING}"),
     "classroom/servers.py": _guard(f"warm {_MARKING}"),
-    "classroom/zygote.py": _guard(f"undrawn {_MARKING}"),
+    "classroom/zygote.py": _guard(f"zygote {_MARKING}"),
     "classroom/station.py": _guard(f"station_alone {_MARKING} station"),
     "classroom/warm.py": _guard(f"warm {_MARKING}"),
     "classroom/undrawn.py": _guard("undrawn"),
