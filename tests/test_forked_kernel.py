@@ -20,6 +20,7 @@ from checks.classroom import build, provisioner
 from checks.classroom.build import environment
 from checks.classroom.lesson import Version, read
 from checks.classroom.provisioner import ForkedProvisioner, forked
+from checks.classroom.warm import Shared
 
 ROOT = Path(__file__).resolve().parents[1]
 # It plots, raises what it is meant to, prints tensors, moves a slider and draws graphs.
@@ -257,6 +258,7 @@ def test_a_restart_forgets(tmp_path: Path) -> None:
 class DiesAtOnce(provisioner.Warm):
     def __init__(self, env: Any, modules: Any, options: Any) -> None:
         super().__init__(env, modules, ["-c", "pass"])
+        self.options = tuple(options)
 
 
 def no_fork(patch: pytest.MonkeyPatch) -> None:
@@ -265,11 +267,11 @@ def no_fork(patch: pytest.MonkeyPatch) -> None:
 
 def no_warm_process(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(provisioner, "Warm", DiesAtOnce)
-    patch.setattr(provisioner, "_shared", provisioner._Shared())
+    patch.setattr(provisioner, "_shared", Shared())
 
 
 def other_settings(patch: pytest.MonkeyPatch) -> None:
-    provisioner._shared.get([], environment(Path()))
+    provisioner._warm([], environment(Path()))
     patch.setenv("PYTHONHASHSEED", "1")
 
 

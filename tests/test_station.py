@@ -81,7 +81,7 @@ def test_a_helper_that_is_ended_costs_nothing(who: str, when: float, threads: Ex
     # The mistakes: a right answer that could not be judged, a run that hangs or stops.
     slow = task({"1.3": SLEEPS.format(0.3, 2)})
     threads.submit(station.marked, slow).result()  # all is there
-    warm = station._warm.get()._process.pid
+    warm = station._warm()._process.pid
     marking = [threads.submit(station.marked, slow) for _ in range(3)]
     time.sleep(when)
     for victim in [warm] * (who != "forked") + forked(warm) * (who != "warm"):
@@ -120,7 +120,7 @@ def test_judges_that_are_not_needed_any_more_are_ended(
     for number in range(1, 5):
         settings = Settings(SETTINGS.limits, ISOLATION, follow_through=number / 10)
         threads.submit(station.marked, task({}, settings)).result()
-    helpers = forked(station._warm.get()._process.pid)
+    helpers = forked(station._warm()._process.pid)
     assert len(helpers) <= 2 * (1 + 1)  # for each thread: what runs submissions, and a judge
 
 

@@ -16,6 +16,7 @@ from checks.classroom.marking import JudgeError
 from checks.classroom.running import Settings
 from checks.classroom.servers import ServerError
 from checks.classroom.station import FenceError, Task
+from checks.classroom.warm import Shared
 
 STANDS = fence.Isolation(*[True] * len(fence.Isolation.__dataclass_fields__))
 SETTINGS = Settings(fence.Limits(), STANDS)
@@ -48,7 +49,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Helper]:
     monkeypatch.setattr(station, "Server", lambda *about: Helper("server", *about))
     monkeypatch.setattr(station, "zygote", lambda *about: Helper("zygote", *about))
     monkeypatch.setattr(station, "Bench", lambda *about: Helper("bench", *about))
-    monkeypatch.setattr(station, "_warm", station._Shared())
+    monkeypatch.setattr(station, "_shared", Shared())
     monkeypatch.setattr(station, "_mine", threading.local())
     monkeypatch.setattr(station, "_all", [])
     monkeypatch.setattr(station, "fences", functools.cache(station.fences.__wrapped__))
@@ -85,7 +86,8 @@ def test_processes_stay_from_one_submission_to_the_next(monkeypatch: pytest.Monk
     assert [len(alive(kind)) for kind in ("warm", "zygote", "bench")] == [1, 1, 1]
     (bench,) = alive("bench")
     lesson, settings, warm = bench.about
-    assert (lesson.name, settings, warm()) == (NAME, SETTINGS, alive("warm")[0])
+    (one,) = alive("warm")
+    assert (lesson.name, settings, warm(), one.about[1]) == (NAME, SETTINGS, one, station._FIRST)
 
 
 def test_what_was_lost_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,21 +155,6 @@ def test_the_processes_of_all_threads_are_ended(monkeypatch: pytest.MonkeyPatch)
     station.close()  # there is nothing left to end
     station.marked(TASK)
     assert [len(alive(kind)) for kind in ("warm", "zygote", "bench")] == [1, 1, 1]
-
-
-def test_a_warm_process_that_is_gone_is_replaced() -> None:
-    # The mistakes: everything is forked from a dead one; a zombie for each that has died.
-    shared = station._Shared()
-    first = shared.get()
-    assert shared.get() is first and first.about[1] == station._FIRST
-    stopped: list[object] = []
-    first.lives, first.stop = False, lambda: stopped.append(first)  # type: ignore[method-assign]
-    second = shared.get()
-    assert second is not first and stopped == [first]
-    shared.stop()
-    shared.stop()
-    assert not second.lives
-    assert shared.get() is not second
 
 
 def test_weaker_fences_than_were_promised_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

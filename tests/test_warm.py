@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -21,7 +22,7 @@ from test_forked_kernel import gone
 from checks.classroom import servers, warm
 from checks.classroom.lesson import parse
 from checks.classroom.servers import Server, ServerError, environment
-from checks.classroom.warm import Warm, WarmError
+from checks.classroom.warm import Shared, Warm, WarmError
 
 HERE = str(Path(__file__).parent)
 
@@ -201,3 +202,22 @@ def test_one_that_is_lost_is_told_and_left(monkeypatch: pytest.MonkeyPatch) -> N
     server.stop()
     one.stop()
     os.close(out)
+
+
+def test_one_is_shared_and_replaced_when_it_is_gone() -> None:
+    # The mistakes: everything is forked from a dead one; a zombie for each that has died.
+    class Stands:
+        lives, stopped = True, 0
+
+        def stop(self) -> None:
+            self.stopped += 1
+
+    shared = Shared()
+    first, second, third = (cast(Warm, Stands()) for _ in range(3))
+    assert shared.get(lambda: first) is shared.get(lambda: second) is first
+    first.lives = False  # type: ignore[misc]
+    assert shared.get(lambda: second) is shared.get(lambda: third) is second
+    shared.stop()
+    shared.stop()
+    assert shared.get(lambda: third) is third
+    assert [cast(Stands, one).stopped for one in (first, second, third)] == [1, 1, 0]

@@ -13,7 +13,6 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint
@@ -25,7 +24,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from checks.classroom.warm import Warm, WarmError
+from checks.classroom.warm import Shared, Warm, WarmError
 
 _NAME = "checks-forked"
 _CHILD = "checks.classroom.forked_kernel"
@@ -118,33 +117,8 @@ class _Process:
         self.send_signal(signal.SIGKILL)
 
 
-class _Shared:
-    """The one warm process of this process, which ends with it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._warm: Warm | None = None
-        self._begun: object = None
-        atexit.register(self.stop)
-
-    def get(self, options: Sequence[str], env: Mapping[str, str]) -> Warm | None:
-        """The warm process, if it began as a kernel with these options and settings would."""
-        lasting = {name: value for name, value in env.items() if not name.startswith(_READ_LATE)}
-        begun = (list(options), lasting)
-        with self._lock:
-            if self._warm is None or not self._warm.lives:
-                settings = {"MPLBACKEND": _BACKEND, **env}  # the first is a kernel's own
-                self._warm, self._begun = Warm(settings, _MODULES, options), begun
-            return self._warm if begun == self._begun else None
-
-    def stop(self) -> None:
-        with self._lock:
-            if self._warm is not None:
-                self._warm.stop()
-                self._warm = None
-
-
-_shared = _Shared()
+_shared = Shared()
+atexit.register(_shared.stop)
 
 
 def _fork(
@@ -163,11 +137,23 @@ def _fork(
     settings = dict(os.environ if env is None else env)
     folder = str(Path(cwd or ".").absolute())
     with contextlib.suppress(WarmError, OSError), Path(os.devnull).open() as nothing:
-        warm = _shared.get(options, settings)
+        warm = _warm(options, settings)
         if warm is not None:
             streams = (nothing.fileno(), *output)
             return _Process(warm, warm.fork(_CHILD, arguments, streams, settings, folder))
     return None
+
+
+def _warm(options: Sequence[str], env: Mapping[str, str]) -> Warm | None:
+    """The warm process, if it began as a kernel with these options and settings would."""
+    settings = {"MPLBACKEND": _BACKEND, **env}  # the first is a kernel's own
+    warm = _shared.get(lambda: Warm(settings, _MODULES, options))
+    same = (*options,) == warm.options and _lasting(settings) == _lasting(warm.env)
+    return warm if same else None
+
+
+def _lasting(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if not name.startswith(_READ_LATE)}
 
 
 def _parts(cmd: Sequence[str]) -> tuple[Sequence[str], Sequence[str]] | None:

@@ -18,7 +18,7 @@ from checks.classroom.marking import Bench, JudgeError, mark, refused
 from checks.classroom.release import varied
 from checks.classroom.running import Settings
 from checks.classroom.servers import Server, ServerError, environment, zygote
-from checks.classroom.warm import Warm
+from checks.classroom.warm import Shared, Warm
 
 _TRIES = 2
 _MOST_BENCHES = 8  # lessons whose judges stay; each is as many processes as there are exercises
@@ -91,14 +91,14 @@ class _Station:
 
     def _cages(self) -> Server:
         if self._zygote is None:
-            self._zygote = zygote(_warm.get())
+            self._zygote = zygote(_warm())
         return self._zygote
 
     def _bench(self, lesson: Lesson, settings: Settings) -> Bench:
         bench = self._benches.pop((lesson, settings), None)
         if len(self._benches) >= _MOST_BENCHES:
             self._stop(*next(iter(self._benches)))
-        bench = bench or Bench(lesson, settings, _warm.get)
+        bench = bench or Bench(lesson, settings, _warm)
         self._benches[lesson, settings] = bench
         return bench
 
@@ -108,30 +108,7 @@ class _Station:
             bench.stop()
 
 
-class _Shared:
-    """The warm process, started when it is first needed, and again when it is gone."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._warm: Warm | None = None
-
-    def get(self) -> Warm:
-        with self._lock:
-            if self._warm is not None and not self._warm.lives:
-                self._warm.stop()
-                self._warm = None
-            if self._warm is None:
-                self._warm = Warm(environment(), _FIRST)
-            return self._warm
-
-    def stop(self) -> None:
-        with self._lock:
-            if self._warm is not None:
-                self._warm.stop()
-                self._warm = None
-
-
-_warm = _Shared()
+_shared = Shared()
 _mine = threading.local()
 _all: list[_Station] = []
 
@@ -162,17 +139,21 @@ def close() -> None:
     _mine = threading.local()
     while _all:
         _all.pop().stop()
-    _warm.stop()
+    _shared.stop()
 
 
 @cache
 def fences() -> Isolation:
     """What the machine can put up that runs this."""
-    server = Server(_warm.get(), "checks.classroom.fence")
+    server = Server(_warm(), "checks.classroom.fence")
     try:
         return Isolation(**server.hear(_STARTING))
     finally:
         server.stop()
+
+
+def _warm() -> Warm:
+    return _shared.get(lambda: Warm(environment(), _FIRST))
 
 
 def _demand(wanted: Isolation) -> None:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # Loaded when a lesson draws, when it shows a slider, when a number is printed.
@@ -61,6 +61,7 @@ class Warm:
             modules: what it imports beside what a lesson imports.
             options: those of Python.
         """
+        self.env, self.options = dict(env), tuple(options)
         self._socket, its = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, *options, "-m", __spec__.name, str(its.fileno()), *modules],
@@ -157,6 +158,31 @@ class Warm:
                 raise WarmError("the process that starts all others has ended") from error
             self._lost = False
         return answer
+
+
+class Shared:
+    """One warm process for all threads: started when it is first needed, and when it is gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._warm: Warm | None = None
+
+    def get(self, start: Callable[[], Warm]) -> Warm:
+        """The one that there is, or a new one."""
+        with self._lock:
+            if self._warm is not None and not self._warm.lives:
+                self._warm.stop()
+                self._warm = None
+            if self._warm is None:
+                self._warm = start()
+            return self._warm
+
+    def stop(self) -> None:
+        """End it."""
+        with self._lock:
+            if self._warm is not None:
+                self._warm.stop()
+                self._warm = None
 
 
 def main(control: int, modules: Sequence[str] = ()) -> None:
