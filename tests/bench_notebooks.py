@@ -42,15 +42,18 @@ def main() -> None:
     """Print the table."""
     what = sys.argv[1:]
     print(f"{'':40}{'s, clock':>10}{'ratio':>8}{'s, used':>10}{'ratio':>8}")
+    alone = 0.0
     for workers, name in (([], "one process"), (TWO, "two processes")):
         plain = run([*PLAIN, *workers], what)
         ours = run(workers, what)
+        alone = alone or plain[0]
         for who, (clock, used) in (("pytest --nbval", plain), ("as make test does", ours)):
             ratios = clock / plain[0], used / plain[1]
             print(
                 f"{f'{who}, {name}':40}{clock:10.1f}{ratios[0]:8.2f}{used:10.1f}{ratios[1]:8.2f}",
                 flush=True,
             )
+    print(f"`make test`, which takes two processes, of `pytest --nbval`: {ours[0] / alone:.2f}")
 
 
 if __name__ == "__main__":
