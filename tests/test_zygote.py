@@ -24,6 +24,18 @@ def test_what_runs_submissions_leaves_them_undrawn() -> None:
     assert done.stdout == "0\n"
 
 
+def test_what_is_printed_is_not_among_the_messages() -> None:
+    # The mistake: a library that prints when it is imported makes the first submission unreadable.
+    code = (
+        "import os; from checks.classroom import zygote; left = [1, 2, 3]; "
+        "zygote.warm = lambda: os.write(1, b'noise'); "
+        "zygote.serve = lambda out: os.write(out, b'%d' % left.pop()) and left; "
+        "zygote.main(); print('more')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, "noise" in done.stderr, "more" in done.stderr) == ("321", True, True)
+
+
 def test_no_folder_of_a_submission_is_left(tmp_path: Path) -> None:
     # The mistakes: a thousand folders after a class; one that was locked stays.
     plain, locked = tmp_path / "plain", tmp_path / "locked"
