@@ -26,7 +26,7 @@ from checks.classroom.running import Settings
 
 pytestmark = needs_fences
 
-# Enough for a function that is called 358 times, also where eight at once share two cores.
+# Enough for a function that is called 358 times, also where several at once share two cores.
 LIMITS = fence.Limits(seconds=3.0, memory=1024)
 ROSTER = {f"{n:02}": row for n, row in enumerate(ROWS)}
 FORBIDDEN = {f"d{n:02}": name for n, name in enumerate(DEEDS)}
@@ -127,7 +127,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Classes:
 
 
 def marked(name: str, folder: Path) -> Class:
-    """The submissions of a group, marked in one run with eight jobs."""
+    """The submissions of a group, marked in one run with three jobs."""
     submitted = folder / "submitted"
     source = lesson_in(folder / "source")
     good = hand_in(submitted, "good", submission())
@@ -155,7 +155,7 @@ def marked(name: str, folder: Path) -> Class:
             patch.setenv("CHECKS_TEST", identity)
             patch.setenv("TEACHERS_TOKEN", "secret")
             patch.setenv("TMPDIR", str(folder / "tmp"))
-            graded, told = mark(folder, jobs=8)  # most of them only wait
+            graded, told = mark(folder, jobs=3)  # one more than there are cores
         return Class(folder, graded, told, until_none_is_left(identity), before)
 
 

@@ -75,8 +75,9 @@ def forked(parent: int) -> list[int]:
 # -- processes that are ended ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", [0.0, 0.2, 0.5])
-@pytest.mark.parametrize("who", ["warm", "forked", "all"])
+@pytest.mark.parametrize(
+    "who, when", [("warm", 0.0), ("warm", 0.5), ("forked", 0.2), ("forked", 0.5), ("all", 0.2)]
+)
 def test_a_helper_that_is_ended_costs_nothing(who: str, when: float, threads: Executor) -> None:
     # The mistakes: a right answer that could not be judged, a run that hangs or stops.
     slow = task({"1.3": SLEEPS.format(0.3, 2)})
