@@ -7,6 +7,7 @@ that a function that never returns can be left (on Windows, too, where there are
 from __future__ import annotations
 
 import ctypes
+import gc
 import io
 import linecache
 import random
@@ -20,7 +21,7 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 from unittest import mock
 
@@ -141,7 +142,7 @@ class Cage:
 
     def _running(self) -> Iterator[CodeType]:
         """What the thread runs at this moment, from the inside out."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
+        frame = _frames().get(self._thread.ident or 0)
         while frame is not None:
             yield frame.f_code
             frame = frame.f_back
@@ -163,6 +164,20 @@ class Cage:
                 time.sleep(_PACE)
         finally:
             sys.setswitchinterval(interval)
+
+
+def _frames() -> dict[int, FrameType]:
+    """What each thread runs at this moment.
+
+    Python 3.11 waits for itself, for ever, where it collects garbage meanwhile: gh-106883.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _called(function: Callable[..., object], arguments: Sequence[object]) -> Called:

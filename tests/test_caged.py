@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import gc
 import io
 import random
 import signal
@@ -198,6 +199,33 @@ def test_what_the_forward_function_prints_is_not_the_learner_s():
         return torch.tanh(x)
 
     assert "print" not in str(tanh(right_tanh, of=forward))
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_collected_while_frames_are_looked_at(monkeypatch, collects):
+    # Mistake caught: on Python 3.11 the whole notebook hangs for ever; or a notebook that has
+    # switched the collection off finds it on again.
+    look, seen = sys._current_frames, []
+
+    def looked():
+        seen.append(gc.isenabled())
+        return look()
+
+    def slow(u, x):
+        time.sleep(3 * caged._SLICE)
+        return right_tanh(u, x)
+
+    monkeypatch.setattr(sys, "_current_frames", looked)
+    before = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        with caged.Cage() as cage:
+            (called,) = cage.call(slow, [(torch.ones(2), torch.zeros(2))])
+        assert called.error is None
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen and not any(seen)
 
 
 class Endless(io.TextIOBase):
