@@ -10,7 +10,6 @@ only hands out the cells does not need it.
 """
 
 import copy
-import functools
 import itertools
 import tempfile
 import time
@@ -47,12 +46,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     ):
         complain(item, "Tagged raises-exception, and no longer raises anything")
     if item.options["check"]:
-        from checks.classroom.stable import mask_output
+        from checks.classroom.stable import mask_output, masks
         from checks.classroom.strict import differences
 
         both = copy.deepcopy((item.cell.outputs, item.test_outputs))
         for output in itertools.chain(*both):
-            mask_output(output, rules(item.path.parent))
+            mask_output(output, masks(item.path.parent))
         for difference in differences(*both):
             complain(item, difference)
     return result
@@ -64,16 +63,9 @@ def complain(item: IPyNbCell, problem: str) -> None:
 
 def sanitize(self: IPyNbCell, value: Any) -> Any:
     """Mask what depends on the machine, by the rules by which the build has masked it."""
-    from checks.classroom.stable import mask
+    from checks.classroom.stable import mask, masks
 
-    return mask(value, rules(self.path.parent)) if isinstance(value, str) else value
-
-
-@functools.cache
-def rules(folder: Path) -> list[Any]:
-    from checks.classroom.stable import masks
-
-    return masks(folder)
+    return mask(value, masks(self.path.parent)) if isinstance(value, str) else value
 
 
 def execute_cell_input(self: RunningKernel, cell_input: str, allow_stdin: bool = False) -> str:

@@ -17,7 +17,8 @@ pytest.importorskip("resource", reason="marking needs Linux or macOS")
 
 from checks.classroom import fence, station
 
-ISOLATION = fence.available()
+FULL = fence.Isolation(limits=True, files=True, network=True, processes=True)
+ISOLATION = fence.available()  # of these, what stands here
 # Where all fences are known to stand, one that does not is no reason to skip its tests.
 MUST = os.environ.get("CHECKS_FENCED") == "1" or (
     sys.platform == "linux" and os.environ.get("CI") == "true" and os.geteuid() == 0

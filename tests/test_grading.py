@@ -155,7 +155,7 @@ def marked(name: str, folder: Path) -> Class:
             patch.setenv("CHECKS_TEST", identity)
             patch.setenv("TEACHERS_TOKEN", "secret")
             patch.setenv("TMPDIR", str(folder / "tmp"))
-            graded, told = mark(folder, jobs=3)  # one more than there are cores
+            graded, told = mark(folder, jobs=3)  # each begins with a zygote and judges of its own
         return Class(folder, graded, told, until_none_is_left(identity), before)
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from classroom import NAME, hand_in, lesson_in, stored, submission
-
-pytest.importorskip("resource", reason="marking needs Linux or macOS")
+from fenced import FULL
 
 from checks.classroom import fence, grading, station
 from checks.classroom.grading import AtOnce, Graded, grade
@@ -23,9 +22,7 @@ from checks.classroom.pairing import NONE_FOUND
 from checks.classroom.running import Settings
 from checks.classroom.station import Task
 
-STANDS = fence.Isolation(*[True] * len(fence.Isolation.__dataclass_fields__))
-FENCE = next(iter(fence.Isolation.__dataclass_fields__))
-SETTINGS = Settings(fence.Limits(), STANDS)
+SETTINGS = Settings(fence.Limits(), FULL)
 Come = Callable[[Task], dict[str, Any]]
 
 
@@ -183,8 +180,8 @@ def test_how_it_was_fenced_in_is_stored(some: Class) -> None:
     # The mistake: marks that were given without a fence look like those that were given with it.
     some.grade()
     assert some.stored("ada")["isolation"] == "full"
-    some.grade(replace(SETTINGS, isolation=replace(STANDS, **{FENCE: False})))
-    assert some.stored("ada")["isolation"] == [FENCE] and len(some.marked) == 3
+    some.grade(replace(SETTINGS, isolation=replace(FULL, network=False)))
+    assert some.stored("ada")["isolation"] == ["network"] and len(some.marked) == 3
 
 
 def test_numbers_of_ones_own_need_a_roster(some: Class) -> None:

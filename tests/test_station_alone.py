@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from classroom import NAME, POINTS, SOURCE
-
-pytest.importorskip("resource", reason="marking needs Linux or macOS")
+from fenced import FULL
 
 from checks.classroom import fence, station
 from checks.classroom.marking import JudgeError
@@ -18,8 +18,7 @@ from checks.classroom.servers import ServerError
 from checks.classroom.station import FenceError, Task
 from checks.classroom.warm import Shared
 
-STANDS = fence.Isolation(*[True] * len(fence.Isolation.__dataclass_fields__))
-SETTINGS = Settings(fence.Limits(), STANDS)
+SETTINGS = Settings(fence.Limits(), FULL)
 TASK = Task(NAME, SOURCE, "", b"{}", "", SETTINGS)
 GOOD = {"notes": [], "exercises": [{"label": "1.1"}]}
 
@@ -38,7 +37,7 @@ class Helper:
         self.lives = False
 
     def hear(self, seconds: float) -> dict[str, bool]:
-        return dict.fromkeys(fence.Isolation.__dataclass_fields__, True)
+        return asdict(FULL)
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +123,7 @@ def test_judges_stay_for_a_few_lessons_only(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(station, "_MOST_BENCHES", 2)
     mark_as(monkeypatch, *[GOOD] * 5)
     for share in (0.1, 0.2, 0.1, 0.3):
-        settings = Settings(SETTINGS.limits, STANDS, share)
+        settings = Settings(SETTINGS.limits, FULL, share)
         station.marked(Task(NAME, SOURCE, "", b"{}", "", settings))
         assert len(alive("bench")) <= 2
     assert [bench.about[1].follow_through for bench in alive("bench")] == [0.1, 0.3]
@@ -161,22 +160,20 @@ def test_weaker_fences_than_were_promised_are_refused(monkeypatch: pytest.Monkey
     # The mistakes: another machine of a cluster marks without a fence, and nobody is told; one that
     # has more than was asked for is refused.
     mark_as(monkeypatch, GOOD, GOOD)
-    weak = dict.fromkeys(fence.Isolation.__dataclass_fields__, True)
-    missing = next(iter(weak))
-    weak[missing] = False
-    monkeypatch.setattr(station, "fences", lambda: fence.Isolation(**weak))
-    with pytest.raises(FenceError, match=f"cannot fence in: {missing}$"):
+    weak = replace(FULL, network=False)
+    monkeypatch.setattr(station, "fences", lambda: weak)
+    with pytest.raises(FenceError, match=r"cannot fence in: network$"):
         station.marked(TASK)
     assert Helper.made == []
-    asked_for_less = Settings(SETTINGS.limits, fence.Isolation(**weak))
+    asked_for_less = Settings(SETTINGS.limits, weak)
     station.marked(Task(NAME, SOURCE, "", b"{}", "", asked_for_less))
-    monkeypatch.setattr(station, "fences", lambda: STANDS)
+    monkeypatch.setattr(station, "fences", lambda: FULL)
     station.marked(Task(NAME, SOURCE, "", b"{}", "", asked_for_less))
 
 
 def test_fences_are_looked_for_once(made: list[Helper]) -> None:
     # The mistake: the process that has looked stays.
-    assert station.fences() == station.fences() == STANDS
+    assert station.fences() == station.fences() == FULL
     (server,) = (one for one in made if one.kind == "server")
     assert server.about[1] == "checks.classroom.fence" and not server.lives
 

@@ -7,7 +7,8 @@ stable, or to tag as one that differs.
 
 import re
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -59,7 +60,7 @@ def merge_streams(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
     return merged
 
 
-def mask_output(output: NotebookNode, rules: list[Rule]) -> None:
+def mask_output(output: NotebookNode, rules: Sequence[Rule]) -> None:
     """Mask all text of one output, in place. Images and other data are left as they are."""
     for field in ("text", "evalue"):
         if field in output:
@@ -80,7 +81,8 @@ def mask(text: str, rules: Iterable[Rule]) -> str:
     return text
 
 
-def masks(folder: Path) -> list[Rule]:
+@cache  # it is asked for each output of a notebook
+def masks(folder: Path) -> tuple[Rule, ...]:
     """Return what is replaced in outputs, and by what, for a notebook that ran in `folder`."""
     python = sysconfig.get_paths()
     known = {
@@ -104,7 +106,7 @@ def masks(folder: Path) -> list[Rule]:
             forms.append(str(Path("~") / path.relative_to(home)))
         either = "|".join(map(re.escape, forms))
         rules.append((re.compile(_START + rf"(?:{either})[/\\]"), names[path]))
-    return rules
+    return tuple(rules)
 
 
 def keep_unstable(new: NotebookNode, path: Path) -> None:

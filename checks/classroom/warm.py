@@ -61,7 +61,7 @@ class Warm:
             modules: what it imports beside what a lesson imports.
             options: those of Python.
         """
-        self.env, self.options = dict(env), tuple(options)
+        self.env, self.options = dict(env), tuple(options)  # how it began, for whoever would fork
         self._socket, its = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, *options, "-m", __spec__.name, str(its.fileno()), *modules],
